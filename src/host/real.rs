@@ -1,0 +1,1 @@
+//! tokio and the operating system.

@@ -1,0 +1,44 @@
+//! Hypertile: a distributed hypertable database and the deterministic simulator it is proven in.
+//!
+//! The modules in reading order; each may use those above it, never those below
+//! (`tests/tidy.rs` holds the exact edges):
+//!
+//! * base: [`error`], [`ids`], [`limits`], [`probe`]: values everything else speaks in.
+//! * [`host`]: the only door to the world: network, clock, tasks, entropy, disk.
+//! * [`chunk`]: partitioning mathematics: hash, slices, placement, exclusion. Pure.
+//! * [`sql`]: the dialect: types, statements, functions.
+//! * [`wire`]: the PostgreSQL protocol over any stream, server and client, COPY codecs.
+//! * [`engine`]: embedded storage: tables, segments, snapshots, prepared transactions.
+//! * [`catalog`]: what exists in a cluster, as a deterministic state machine and its store.
+//! * [`session`]: one client session over an engine; knows no hypertable.
+//! * [`access`]: hypertables over many nodes: planning, routing, distributed commit, administration.
+//! * [`node`]: a server over a host: listener, databases, background tasks.
+//! * [`sim`]: the simulated world, scenario files, judges.
+//! * [`cli`]: the command line.
+
+pub mod error;
+pub mod ids;
+pub mod limits;
+pub mod probe;
+
+pub mod host;
+
+pub mod chunk;
+pub mod sql;
+
+pub mod engine;
+pub mod wire;
+
+pub mod catalog;
+pub mod session;
+
+pub mod access;
+
+pub mod node;
+
+#[cfg(madsim)]
+pub mod sim;
+
+pub mod cli;
+
+pub use error::{Error, Result};

@@ -1,0 +1,42 @@
+//! Every limit with its unit and its arithmetic.
+
+use std::time::Duration;
+
+/// Rows in one Arrow batch between operators, COPY decoding and storage.
+pub const BATCH_ROWS_MAX: usize = 8192;
+
+/// Bytes of CopyData a session buffers before it hands a batch on.
+pub const COPY_BUFFER_BYTES_MAX: usize = 1 << 20;
+
+/// Batches in flight between a session and one data node's writer: back-pressure, not throughput.
+pub const WRITER_QUEUE_BATCHES_MAX: usize = 2;
+
+/// Bytes of one stored segment. redb rounds a large value up to a power of two, so stay just below one.
+pub const SEGMENT_BYTES_MAX: usize = (1 << 20) - 256;
+
+/// Longest protocol message accepted from a client (PostgreSQL: 1 GiB; a bounded buffer serves us better).
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// How long a connect to another node may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A node that has not answered a heartbeat for this long is taken for down; requests in flight to it fail.
+pub const NODE_DOWN_AFTER: Duration = Duration::from_secs(5);
+
+/// Pause between heartbeats to a data node.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Pause between two rounds of the transaction resolver.
+pub const RESOLVER_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long a client has for its start-up and authentication messages.
+pub const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Data nodes of one hypertable (TimescaleDB's bound).
+pub const DATA_NODES_MAX: usize = 32767;
+
+/// Longest identifier in bytes (PostgreSQL's NAMEDATALEN - 1).
+pub const IDENTIFIER_BYTES_MAX: usize = 63;
+
+const _: () = assert!((SEGMENT_BYTES_MAX + 256).is_power_of_two());
+const _: () = assert!(HEARTBEAT_INTERVAL.as_millis() < NODE_DOWN_AFTER.as_millis());

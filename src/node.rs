@@ -1,0 +1,1 @@
+//! A server over a host: listener, databases, background tasks.

@@ -1,0 +1,35 @@
+//! Named points in production code that the simulator may watch, and at which it may strike.
+//!
+//! `probe!(host, "txn.decided")` costs one thread-local look-up outside a simulation. Inside one, the hook may
+//! kill the node at this very point: from then on nothing that the node does has any effect on the world.
+
+use std::cell::RefCell;
+
+/// Called with the node's name and the probe's name.
+pub type Hook = Box<dyn Fn(&str, &'static str)>;
+
+thread_local! {
+    static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
+}
+
+/// Installs the hook of the simulation that runs on this thread (`None` removes it).
+pub fn set_hook(hook: Option<Hook>) {
+    HOOK.with(|cell| *cell.borrow_mut() = hook);
+}
+
+/// Use the [`probe!`](crate::probe!) macro instead.
+pub fn hit(node: &str, name: &'static str) {
+    HOOK.with(|cell| {
+        if let Some(hook) = &*cell.borrow() {
+            hook(node, name);
+        }
+    });
+}
+
+/// Marks a point by name: `probe!(host, "area.event")`.
+#[macro_export]
+macro_rules! probe {
+    ($host:expr, $name:literal) => {
+        $crate::probe::hit($host.name(), $name)
+    };
+}

@@ -1,0 +1,11 @@
+//! The dialect: PostgreSQL's statements, types and functions as Hypertile understands them.
+//!
+//! Promises: text in, values out; no storage, no network. Knows nothing of hypertables beyond the names of the
+//! scalar and aggregate functions that TimescaleDB users write in queries (`time_bucket`, `first`, `last` …).
+//!
+//! Reading order: [`types`], [`statement`], [`functions`].
+
+pub mod copy_options;
+pub mod functions;
+pub mod statement;
+pub mod types;
