@@ -7,9 +7,12 @@
 
 pub mod store;
 
+pub use crate::chunk::dimension::{Dimension, DimensionKind};
+pub use crate::chunk::placement::Partition;
+
 use crate::chunk::slice::Hypercube;
 use crate::error::Result;
-use crate::ids::{ChunkId, DimensionId, HypertableId, RelationName};
+use crate::ids::{ChunkId, HypertableId, RelationName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -63,33 +66,6 @@ pub struct Hypertable {
 pub struct HypertableNode {
     pub name: String,
     pub block_chunks: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partition {
-    /// First hash value; `i64::MIN` for the first partition.
-    pub range_start: i64,
-    pub nodes: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dimension {
-    pub id: DimensionId,
-    pub column: String,
-    /// PostgreSQL type oid of the column.
-    pub type_oid: u32,
-    pub kind: DimensionKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DimensionKind {
-    /// Interval in the column's coordinate unit: microseconds for date and timestamps, else the integer itself.
-    Open {
-        interval: i64,
-    },
-    Closed {
-        partitions: u16,
-    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
