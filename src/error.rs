@@ -264,6 +264,7 @@ impl Severity {
 }
 
 impl Notice {
+    #[expect(clippy::self_named_constructors, reason = "NOTICE is the severity's name")]
     pub fn notice(code: SqlState, message: impl Into<String>) -> Notice {
         Notice { severity: Severity::Notice, error: Error::new(code, message) }
     }

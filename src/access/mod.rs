@@ -7,6 +7,7 @@
 //! [`session`] (one client's statements).
 
 pub mod admin;
+pub mod cluster;
 pub mod execute;
 pub mod plan;
 pub mod remote;

@@ -1,1 +1,1 @@
-//! To be written.
+//! One client's statements: local ones go to the plain session, those that touch hypertables are spread.

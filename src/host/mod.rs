@@ -8,6 +8,9 @@
 //! Reading order: this file, then [`real`].
 
 pub mod real;
+mod store_file;
+
+pub use store_file::StoreFile;
 
 use futures::future::BoxFuture;
 use std::future::Future;
@@ -75,7 +78,7 @@ pub trait Entropy: Send + Sync {
 
 /// Files below one root that belongs to this node. Paths are relative, `/`-separated.
 pub trait Disk: Send + Sync {
-    /// Opens or creates a file for redb.
+    /// Opens or creates a file for redb; wrap it in [`StoreFile`] to hand it over.
     fn open(&self, path: &str) -> io::Result<Box<dyn redb::StorageBackend>>;
     fn exists(&self, path: &str) -> io::Result<bool>;
     /// Names directly below `path`, sorted; empty if `path` does not exist.

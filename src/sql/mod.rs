@@ -3,9 +3,11 @@
 //! Promises: text in, values out; no storage, no network. Knows nothing of hypertables beyond the names of the
 //! scalar and aggregate functions that TimescaleDB users write in queries (`time_bucket`, `first`, `last` …).
 //!
-//! Reading order: [`types`], [`statement`], [`functions`].
+//! Reading order: [`types`], [`type_names`], [`statement`], [`functions`].
 
 pub mod copy_options;
 pub mod functions;
 pub mod statement;
+pub mod time_zone;
+pub mod type_names;
 pub mod types;

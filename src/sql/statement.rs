@@ -1,9 +1,18 @@
 //! One SQL statement, parsed and sorted by what has to be done with it.
+//!
+//! sqlparser reads queries, INSERT, CALL and table definitions. What it cannot read as PostgreSQL does (transaction
+//! control, SET and SHOW, COPY, EXPLAIN's options, PREPARE …) is read by hand from its tokens: see `by_hand`.
+
+mod by_hand;
+mod copy;
+mod tokens;
 
 use super::copy_options::CopyOptions;
-use crate::error::Result;
+use crate::error::{Error, Result, codes};
 use crate::ids::RelationName;
+use crate::limits;
 use sqlparser::ast;
+use tokens::Tokens;
 
 /// A parsed statement and its own text (without the semicolon).
 #[derive(Clone, Debug)]
@@ -36,7 +45,7 @@ pub enum Kind {
     PrepareTransaction(String),
     CommitPrepared(String),
     RollbackPrepared(String),
-    /// `value` `None` is DEFAULT (and RESET). Lists are joined by `, `.
+    /// `value` `None` is DEFAULT (and RESET). Lists are joined by `, `. The name `all` (RESET ALL) is every setting.
     Set {
         name: String,
         value: Option<String>,
@@ -78,9 +87,10 @@ pub enum Kind {
     },
     CreateIndex(Box<ast::CreateIndex>),
     Call(Box<ast::Function>),
-    /// SQL-level prepared statements.
+    /// SQL-level prepared statements. `types` may be shorter than the parameters used.
     Prepare {
         name: String,
+        types: Vec<ast::DataType>,
         statement: Box<Statement>,
     },
     Execute {
@@ -120,12 +130,47 @@ pub enum CopyDirection {
 
 /// Splits and parses a query string. Errors: `42601` with the position in `sql`.
 pub fn parse(sql: &str) -> Result<Vec<Statement>> {
-    let _ = sql;
-    todo!()
+    let tokens = Tokens::new(sql)?;
+    let ranges = tokens.statements();
+    if ranges.is_empty() {
+        return Ok(vec![Statement { text: String::new(), kind: Kind::Empty }]);
+    }
+    ranges.into_iter().map(|range| by_hand::statement(&tokens, range)).collect()
 }
 
-/// Schema and name of a relation, folded; `default_schema` where none is written.
-pub fn relation_name(name: &ast::ObjectName, default_schema: &str) -> Result<RelationName> {
-    let _ = (name, default_schema);
-    todo!()
+/// One scalar expression, as stored defaults and checks are. Errors: `42601`.
+pub fn parse_expression(sql: &str) -> Result<ast::Expr> {
+    let tokens = Tokens::new(sql)?;
+    let range = tokens.statements().into_iter().next().unwrap_or(0..0);
+    tokens.parse(&range, |parser| parser.parse_expr())
 }
+
+/// An identifier in the case it is stored in: folded unless quoted, cut to 63 bytes.
+pub fn fold(ident: &ast::Ident) -> String {
+    let mut name = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() };
+    if name.len() > limits::IDENTIFIER_BYTES_MAX {
+        let end = (0..=limits::IDENTIFIER_BYTES_MAX).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+        name.truncate(end);
+    }
+    name
+}
+
+/// Schema and name of a relation, folded; `default_schema` where none is written. A database name in front is
+/// taken to be the current one. Errors: `42601` for more than three parts.
+pub fn relation_name(name: &ast::ObjectName, default_schema: &str) -> Result<RelationName> {
+    let parts: Option<Vec<String>> = name.0.iter().map(|part| part.as_ident().map(fold)).collect();
+    match parts.as_deref() {
+        Some([table]) => Ok(RelationName::new(default_schema, table)),
+        Some([.., schema, table]) if name.0.len() <= 3 => Ok(RelationName::new(schema, table)),
+        _ => Err(Error::new(codes::SYNTAX_ERROR, format!("improper qualified name (too many dotted names): {name}"))),
+    }
+}
+
+/// The 1-based character at which a name stands in the query string, where the parser noted it.
+pub fn position_of(name: &ast::ObjectName) -> Option<u32> {
+    let column = name.0.first()?.as_ident()?.span.start.column;
+    u32::try_from(column).ok().filter(|column| *column > 0)
+}
+
+#[cfg(test)]
+mod tests;

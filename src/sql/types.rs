@@ -25,7 +25,6 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use postgres_types::Type;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Field metadata key: the PostgreSQL type name where the Arrow type alone does not tell.
@@ -50,7 +49,7 @@ pub fn field(name: &str, ty: &Type, nullable: bool) -> Result<Field> {
     let field = Field::new(name, data_type, nullable);
     Ok(match tag {
         None => field,
-        Some(tag) => field.with_metadata(HashMap::from([(PG_TYPE.to_string(), tag.to_string())])),
+        Some(tag) => field.with_metadata([(PG_TYPE.to_string(), tag.to_string())].into_iter().collect()),
     })
 }
 

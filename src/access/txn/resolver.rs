@@ -1,0 +1,1 @@
+//! The resolver: finishes what a crash or a lost connection left prepared.

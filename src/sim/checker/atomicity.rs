@@ -1,0 +1,53 @@
+//! A transaction's rows are all there or none, on all nodes, also to concurrent readers; nothing is there twice.
+
+use super::{FinalState, Violation};
+use crate::sim::history::{History, Read};
+
+const NAME: &str = "atomicity";
+
+pub fn check(history: &History, state: &FinalState) -> Vec<Violation> {
+    let concurrent = history.reads.iter().flat_map(|read| broken(read, "a concurrent read"));
+    let last = state.read.iter().flat_map(|read| broken(read, "the final read"));
+    concurrent.chain(last).collect()
+}
+
+fn broken<'a>(read: &'a Read, who: &'a str) -> impl Iterator<Item = Violation> + 'a {
+    read.seen.iter().filter(|seen| seen.rows != seen.expected || seen.distinct != seen.expected).map(move |seen| {
+        Violation {
+            checker: NAME,
+            evidence: format!(
+                "{who} (from {} to {} us) saw {} rows ({} different) of batch {}.{}, which has {}",
+                read.invoked, read.completed, seen.rows, seen.distinct, seen.writer, seen.number, seen.expected
+            ),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::history::Seen;
+
+    fn read(rows: u32, distinct: u32) -> FinalState {
+        let seen = vec![Seen { writer: 1, number: 2, rows, distinct, expected: 4 }];
+        FinalState { read: Some(Read { invoked: 0, completed: 9, seen }), ..FinalState::default() }
+    }
+
+    #[test]
+    fn half_a_batch_is_found() {
+        let found = check(&History::default(), &read(2, 2));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].evidence.contains("2 rows (2 different) of batch 1.2, which has 4"));
+    }
+
+    #[test]
+    fn a_duplicated_row_is_found() {
+        assert_eq!(check(&History::default(), &read(5, 4)).len(), 1);
+        assert_eq!(check(&History::default(), &read(4, 3)).len(), 1);
+    }
+
+    #[test]
+    fn a_whole_batch_passes() {
+        assert!(check(&History::default(), &read(4, 4)).is_empty());
+    }
+}

@@ -1,0 +1,165 @@
+//! Scenario files: a story of statements, faults and checks, told once and run in any world.
+//!
+//! `docs/scenario_format.md` is the grammar for people. [`parse`] reads a file into [`Step`]s, [`run`] carries them
+//! out against a [`World`](super::world::World), [`database`] is one client connection as sqllogictest wants it.
+//!
+//! A scenario file is sqllogictest (parsed by that crate, so its records mean here what they mean everywhere) plus
+//! directive lines of our own. Knows SQL as text only.
+
+pub mod database;
+pub mod parse;
+pub mod run;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use parse::parse;
+
+/// One scenario file, parsed.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub name: String,
+    pub cluster: ClusterSpec,
+    pub steps: Vec<Step>,
+}
+
+/// The `cluster` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSpec {
+    /// Data nodes that run and are added to the cluster before the first step, named `node0`, `node1`, ….
+    pub data: u16,
+    /// Data nodes that run but are not added, numbered on.
+    pub spare: u16,
+    /// Used where the command line names no seed.
+    pub seed: Option<u64>,
+    pub worlds: Vec<WorldKind>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorldKind {
+    Sim,
+    Loopback,
+    Postgres,
+}
+
+impl WorldKind {
+    pub const ALL: [WorldKind; 3] = [WorldKind::Sim, WorldKind::Loopback, WorldKind::Postgres];
+}
+
+impl fmt::Display for WorldKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            WorldKind::Sim => "sim",
+            WorldKind::Loopback => "loopback",
+            WorldKind::Postgres => "postgres",
+        })
+    }
+}
+
+impl std::str::FromStr for WorldKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<WorldKind, String> {
+        WorldKind::ALL
+            .into_iter()
+            .find(|kind| kind.to_string() == text)
+            .ok_or_else(|| format!("unknown world \"{text}\": expected sim, loopback or postgres"))
+    }
+}
+
+/// One thing to do, and the line it stands on.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub line: u32,
+    pub action: Action,
+}
+
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// A statement or query with its expectation.
+    Record {
+        record: Box<Record>,
+        how: How,
+    },
+    /// Waits until the background records of a connection are done.
+    Await(String),
+    Nemesis(Nemesis),
+    Advance(Duration),
+    Workload(WorkloadSpec),
+    /// Names of checkers; `all` is all of them.
+    Check(Vec<String>),
+    /// What to write down: `placement`, `catalog`.
+    Snapshot(String),
+}
+
+pub type Record = sqllogictest::Record<sqllogictest::DefaultColumnType>;
+
+/// How a record is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    Now,
+    /// Repeated until it matches, for at most so long.
+    Eventually(Duration),
+    /// In its own task; its result is looked at by `await`.
+    Background,
+    /// Any result will do: ok, failed or unknown.
+    Maybe,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nemesis {
+    pub fault: Fault,
+    pub when: When,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Power loss in the simulation, SIGKILL elsewhere.
+    Crash(String),
+    Restart(String),
+    /// Links between nodes of different groups carry nothing; `client` is the scenario's own place.
+    Partition(Vec<Vec<String>>),
+    /// Bytes from the first node no longer reach the others; the way back stays open.
+    OneWay(String, Vec<String>),
+    Heal,
+    /// Moves the node's clock by so many microseconds.
+    Clock(String, i64),
+    /// Parts per million, from now on.
+    Drift(String, i64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum When {
+    Now,
+    /// Within the range of delays, drawn from the seed.
+    After(Duration, Duration),
+    /// When the probe is hit for the n-th time from now on; n is drawn from the range.
+    At {
+        probe: String,
+        hits: (u32, u32),
+    },
+}
+
+/// `workload batches clients=3 transactions=20 …`: see `sim::workload`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadSpec {
+    pub name: String,
+    pub options: Vec<(String, String)>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Crash(node) => write!(f, "crash {node}"),
+            Fault::Restart(node) => write!(f, "restart {node}"),
+            Fault::Partition(groups) => {
+                let groups: Vec<String> = groups.iter().map(|group| group.join(" ")).collect();
+                write!(f, "partition {}", groups.join(" | "))
+            }
+            Fault::OneWay(from, to) => write!(f, "partition {from} -> {}", to.join(" ")),
+            Fault::Heal => f.write_str("heal"),
+            Fault::Clock(node, micros) => write!(f, "clock {node} {micros:+} us"),
+            Fault::Drift(node, ppm) => write!(f, "drift {node} {ppm:+} ppm"),
+        }
+    }
+}

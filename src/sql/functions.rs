@@ -1,1 +1,0 @@
-//! Scalar and aggregate functions beyond DataFusion's own, each meaning what it means in PostgreSQL or TimescaleDB.
