@@ -1,0 +1,183 @@
+//! The bytes of one file: live, and since the last sync also how to get back to what the device surely has.
+
+use super::super::chance::Stream;
+use super::super::fingerprint::Fingerprint;
+use super::SECTOR_BYTES;
+use rand::Rng;
+use std::hash::Hasher;
+
+/// A file's live bytes and its unsynced changes in order.
+///
+/// Each change keeps the bytes it *replaced*, so a write costs one copy and a sync only forgets the list; no
+/// image of the file is ever cloned. A power loss walks the list backwards, swapping old bytes against new ones.
+/// After that walk the file is as it was synced and each change holds its *new* bytes; walking forwards, chance
+/// says for every sector of every change whether the device had it.
+#[derive(Debug, Default)]
+pub struct FileBytes {
+    live: Vec<u8>,
+    unsynced: Vec<Change>,
+    unsynced_bytes: usize,
+    contents: Fingerprint,
+    /// The handle that holds the lock on the whole file, and its process.
+    pub locked_by: Option<(u64, super::super::life::Life)>,
+}
+
+#[derive(Debug)]
+enum Change {
+    /// `other` is what these bytes were before; after the walk backwards, what they became.
+    Write { offset: usize, other: Vec<u8> },
+    /// `other_len` is the length before; after the walk backwards, the length it became. `cut` is what lay
+    /// beyond the end of a file that was shortened.
+    Resize { other_len: usize, cut: Vec<u8> },
+}
+
+/// What one sync made durable.
+#[derive(Debug)]
+pub struct Synced {
+    pub changes: usize,
+    pub bytes: usize,
+    pub digest: u64,
+}
+
+/// Chances for one power loss.
+#[derive(Clone, Copy, Debug)]
+pub struct Odds {
+    /// That an unsynced sector had reached the device.
+    pub kept: f64,
+    /// That one which had reached it did so only in part.
+    pub torn: f64,
+}
+
+impl Odds {
+    /// Extremes are as likely as the middle: a device that wrote nothing, nearly nothing, nearly all or all of
+    /// its queue gives other files than one that wrote a random half.
+    pub fn draw(chance: &mut Stream) -> Odds {
+        let kept = [0.0, 0.1, 0.5, 0.9, 1.0][chance.random_range(0..5)];
+        Odds { kept, torn: 0.05 }
+    }
+}
+
+/// Sectors by their fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub kept: u64,
+    pub lost: u64,
+    pub torn: u64,
+}
+
+impl Outcome {
+    pub fn sectors(&self) -> u64 {
+        self.kept + self.lost + self.torn
+    }
+}
+
+impl FileBytes {
+    pub fn len(&self) -> u64 {
+        self.live.len() as u64
+    }
+
+    pub fn live(&self) -> &[u8] {
+        &self.live
+    }
+
+    /// `None` if the range is not inside the file.
+    pub fn read(&self, offset: u64, length: usize) -> Option<&[u8]> {
+        let offset = usize::try_from(offset).ok()?;
+        self.live.get(offset..offset.checked_add(length)?)
+    }
+
+    /// Grows the file where the range goes beyond its end.
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) {
+        let offset = usize::try_from(offset).expect("a file in memory is smaller than the address space");
+        let end = offset + bytes.len();
+        if end > self.live.len() {
+            self.resize(end as u64);
+        }
+        let range = &mut self.live[offset..end];
+        let other = range.to_vec();
+        range.copy_from_slice(bytes);
+        self.contents.write_usize(offset);
+        self.contents.write(bytes);
+        self.unsynced_bytes += bytes.len();
+        self.unsynced.push(Change::Write { offset, other });
+    }
+
+    /// New bytes are zero.
+    pub fn resize(&mut self, len: u64) {
+        let len = usize::try_from(len).expect("a file in memory is smaller than the address space");
+        let other_len = self.live.len();
+        let cut = if len < other_len { self.live[len..].to_vec() } else { Vec::new() };
+        self.live.resize(len, 0);
+        self.contents.write_usize(len);
+        self.unsynced.push(Change::Resize { other_len, cut });
+    }
+
+    pub fn sync(&mut self) -> Synced {
+        let digest = std::mem::take(&mut self.contents).finish();
+        let synced = Synced { changes: self.unsynced.len(), bytes: self.unsynced_bytes, digest };
+        self.unsynced.clear();
+        self.unsynced_bytes = 0;
+        synced
+    }
+
+    /// What is left on the device becomes the file.
+    pub fn lose_power(&mut self, chance: &mut Stream, odds: Odds) -> Outcome {
+        let mut changes = std::mem::take(&mut self.unsynced);
+        for change in changes.iter_mut().rev() {
+            self.undo(change);
+        }
+        let mut outcome = Outcome::default();
+        for change in &changes {
+            match change {
+                // Half of the time: a change of length is one record in the file system's journal.
+                Change::Resize { other_len, .. } if chance.random_bool(0.5) => self.live.resize(*other_len, 0),
+                Change::Resize { .. } => {}
+                Change::Write { offset, other } => self.redo(*offset, other, chance, odds, &mut outcome),
+            }
+        }
+        self.sync();
+        self.locked_by = None;
+        outcome
+    }
+
+    fn undo(&mut self, change: &mut Change) {
+        match change {
+            Change::Write { offset, other } => {
+                let range = *offset..*offset + other.len();
+                self.live[range].swap_with_slice(other);
+            }
+            Change::Resize { other_len, cut } => {
+                let became = self.live.len();
+                self.live.truncate(*other_len);
+                self.live.append(cut);
+                *other_len = became;
+            }
+        }
+    }
+
+    fn redo(&mut self, offset: usize, bytes: &[u8], chance: &mut Stream, odds: Odds, outcome: &mut Outcome) {
+        let end = offset + bytes.len();
+        let mut start = offset;
+        while start < end {
+            let sector_end = ((start / SECTOR_BYTES + 1) * SECTOR_BYTES).min(end);
+            let mut written_to = sector_end;
+            if !chance.random_bool(odds.kept) {
+                outcome.lost += 1;
+                written_to = start;
+            } else if chance.random_bool(odds.torn) {
+                outcome.torn += 1;
+                written_to = chance.random_range(start..=sector_end);
+            } else {
+                outcome.kept += 1;
+            }
+            if written_to > start {
+                // The new length may be lost and yet a write beyond the old one kept: the file then ends there.
+                if written_to > self.live.len() {
+                    self.live.resize(written_to, 0);
+                }
+                self.live[start..written_to].copy_from_slice(&bytes[start - offset..written_to - offset]);
+            }
+            start = sector_end;
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What happened in a run: every event goes into the fingerprint, the last ones (or all) are kept to be shown.
+//!
+//! Two runs with the same fingerprint saw the same events with the same contents at the same simulated
+//! nanosecond. Since every poll of a task moves the simulated clock by a random few dozen nanoseconds, that also
+//! covers the order in which tasks ran.
+
+use super::clock::ClockFault;
+use super::fingerprint::Fingerprint;
+use super::time::SimTime;
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A node's name; cheap to clone into every event.
+pub type Name = Arc<str>;
+
+/// How a node goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Crash {
+    /// The machine goes dark: peers hear nothing, unsynced writes are lost, kept or torn.
+    PowerLoss,
+    /// The process is killed (`kill -9`): the operating system closes its sockets and keeps its written bytes.
+    Process,
+}
+
+/// How one end of a connection told the other that it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    Finished,
+    Reset,
+}
+
+/// One thing that happened. Durations are simulated time since the start of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A process of the node began, the `life`-th one.
+    Started {
+        node: Name,
+        life: u64,
+    },
+    /// The node's main task ended by itself.
+    Exited {
+        node: Name,
+    },
+    Crashed {
+        node: Name,
+        how: Crash,
+    },
+    Paused {
+        node: Name,
+    },
+    Resumed {
+        node: Name,
+    },
+    Spawned {
+        node: Name,
+        task: &'static str,
+    },
+    Connected {
+        from: Name,
+        to: Name,
+        port: u16,
+        connection: u64,
+    },
+    Refused {
+        from: Name,
+        to: Name,
+        port: u16,
+    },
+    /// Bytes reached the receiver's machine; `digest` is of their contents.
+    Delivered {
+        from: Name,
+        to: Name,
+        connection: u64,
+        bytes: usize,
+        digest: u64,
+        sent: Duration,
+    },
+    Closed {
+        from: Name,
+        to: Name,
+        connection: u64,
+        ending: Ending,
+    },
+    /// The first bytes that a partition or a dark machine held up.
+    Stalled {
+        from: Name,
+        to: Name,
+        connection: u64,
+    },
+    /// Messages in this direction are lost from now on.
+    Cut {
+        from: Name,
+        to: Name,
+    },
+    Slowed {
+        from: Name,
+        to: Name,
+        by: Duration,
+    },
+    Healed,
+    Synced {
+        node: Name,
+        file: String,
+        changes: usize,
+        bytes: usize,
+        digest: u64,
+    },
+    /// A sync that said ok and did nothing.
+    SyncLied {
+        node: Name,
+        file: String,
+    },
+    SyncFailed {
+        node: Name,
+        file: String,
+    },
+    Replaced {
+        node: Name,
+        file: String,
+        bytes: usize,
+        digest: u64,
+    },
+    Removed {
+        node: Name,
+        file: String,
+    },
+    /// What a power loss left of a file's unsynced sectors.
+    Torn {
+        node: Name,
+        file: String,
+        kept: u64,
+        lost: u64,
+        torn: u64,
+    },
+    Wiped {
+        node: Name,
+    },
+    Clock {
+        node: Name,
+        fault: ClockFault,
+    },
+    Probe {
+        node: Name,
+        probe: &'static str,
+    },
+    /// An armed fault went off.
+    Struck {
+        probe: String,
+        fault: String,
+    },
+    Panicked {
+        node: Name,
+        task: &'static str,
+        message: String,
+    },
+    /// What the story itself has to say: a statement, its outcome, a check.
+    Note {
+        text: String,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Started { node, life } => write!(f, "{node} starts, life {life}"),
+            Event::Exited { node } => write!(f, "{node} exits"),
+            Event::Crashed { node, how: Crash::PowerLoss } => write!(f, "{node} loses power"),
+            Event::Crashed { node, how: Crash::Process } => write!(f, "{node} is killed"),
+            Event::Paused { node } => write!(f, "{node} is paused"),
+            Event::Resumed { node } => write!(f, "{node} goes on"),
+            Event::Spawned { node, task } => write!(f, "{node} spawns {task}"),
+            Event::Connected { from, to, port, connection } => {
+                write!(f, "{from} -> {to}:{port} connected #{connection}")
+            }
+            Event::Refused { from, to, port } => write!(f, "{from} -> {to}:{port} refused"),
+            Event::Delivered { from, to, connection, bytes, sent, .. } => {
+                write!(f, "{from} -> {to} #{connection} {bytes} bytes sent at {}", seconds(*sent))
+            }
+            Event::Closed { from, to, connection, ending: Ending::Finished } => {
+                write!(f, "{from} -> {to} #{connection} end of stream")
+            }
+            Event::Closed { from, to, connection, ending: Ending::Reset } => {
+                write!(f, "{from} -> {to} #{connection} reset")
+            }
+            Event::Stalled { from, to, connection } => write!(f, "{from} -> {to} #{connection} stalls"),
+            Event::Cut { from, to } => write!(f, "{from} -> {to} cut"),
+            Event::Slowed { from, to, by } => write!(f, "{from} -> {to} slowed by {by:?}"),
+            Event::Healed => write!(f, "network healed"),
+            Event::Synced { node, file, changes, bytes, .. } => {
+                write!(f, "{node} syncs {file}: {changes} changes, {bytes} bytes")
+            }
+            Event::SyncLied { node, file } => write!(f, "{node} syncs {file}: a lie"),
+            Event::SyncFailed { node, file } => write!(f, "{node} syncs {file}: input/output error"),
+            Event::Replaced { node, file, bytes, .. } => write!(f, "{node} writes {file}: {bytes} bytes"),
+            Event::Removed { node, file } => write!(f, "{node} removes {file}"),
+            Event::Torn { node, file, kept, lost, torn } => {
+                write!(f, "{node} {file} after the power loss: {kept} sectors kept, {lost} lost, {torn} torn")
+            }
+            Event::Wiped { node } => write!(f, "{node} loses its disk"),
+            Event::Clock { node, fault } => write!(f, "{node} clock {fault}"),
+            Event::Probe { node, probe } => write!(f, "{node} reaches {probe}"),
+            Event::Struck { probe, fault } => write!(f, "strike at {probe}: {fault}"),
+            Event::Panicked { node, task, message } => write!(f, "{node} task {task} panics: {message}"),
+            Event::Note { text } => f.write_str(text),
+        }
+    }
+}
+
+/// Seconds with all nine digits, so that lines of a timeline align.
+pub fn seconds(at: Duration) -> String {
+    format!("{}.{:09}", at.as_secs(), at.subsec_nanos())
+}
+
+/// An event and the simulated time since the start of the run at which it happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub at: Duration,
+    pub event: Event,
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>14} {}", seconds(self.at), self.event)
+    }
+}
+
+/// The event log of one run.
+pub struct Recorder {
+    time: SimTime,
+    log: Mutex<Log>,
+}
+
+struct Log {
+    fingerprint: Fingerprint,
+    events: u64,
+    last: VecDeque<Moment>,
+    keep: usize,
+    closed: bool,
+}
+
+impl Recorder {
+    /// Keeps the last `keep` events for show; all of them count.
+    pub fn new(time: SimTime, keep: usize) -> Arc<Recorder> {
+        let log = Log { fingerprint: Fingerprint::default(), events: 0, last: VecDeque::new(), keep, closed: false };
+        Arc::new(Recorder { time, log: Mutex::new(log) })
+    }
+
+    pub fn record(&self, event: Event) {
+        let at = self.time.now();
+        let mut log = self.log();
+        if log.closed {
+            return;
+        }
+        log.fingerprint.write_u64(at.as_nanos() as u64);
+        event.hash(&mut log.fingerprint);
+        log.events += 1;
+        if log.keep == 0 {
+            return;
+        }
+        if log.last.len() >= log.keep {
+            log.last.pop_front();
+        }
+        log.last.push_back(Moment { at, event });
+    }
+
+    /// Nothing counts any more: the story is over and the rest is tidying up.
+    pub fn close(&self) {
+        self.log().closed = true;
+    }
+
+    pub fn fingerprint(&self) -> u64 {
+        self.log().fingerprint.finish()
+    }
+
+    pub fn events(&self) -> u64 {
+        self.log().events
+    }
+
+    pub fn kept(&self) -> Vec<Moment> {
+        self.log().last.iter().cloned().collect()
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(text: &str) -> Event {
+        Event::Note { text: text.to_string() }
+    }
+
+    #[test]
+    fn the_fingerprint_covers_events_that_are_not_kept() {
+        let (all, few) = (Recorder::new(SimTime::still(), usize::MAX), Recorder::new(SimTime::still(), 1));
+        for recorder in [&all, &few] {
+            recorder.record(note("one"));
+            recorder.record(note("two"));
+        }
+        assert_eq!(all.fingerprint(), few.fingerprint());
+        assert_eq!(all.kept().len(), 2);
+        assert_eq!(few.kept().iter().map(|moment| moment.event.to_string()).collect::<Vec<_>>(), ["two"]);
+        few.record(note("three"));
+        assert_ne!(all.fingerprint(), few.fingerprint());
+        let before = few.fingerprint();
+        few.close();
+        few.record(note("afterwards"));
+        assert_eq!((few.fingerprint(), few.events()), (before, 3));
+    }
+}
