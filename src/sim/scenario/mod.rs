@@ -110,6 +110,8 @@ pub enum How {
 pub struct Nemesis {
     pub fault: Fault,
     pub when: When,
+    /// A crash or partition that ends by itself after a time within this range.
+    pub lasts: Option<(Duration, Duration)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

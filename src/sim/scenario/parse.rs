@@ -1,6 +1,7 @@
 //! Scenario text to steps. Errors name file, line and the expected form.
 
 use super::{Action, ClusterSpec, Fault, How, Nemesis, Record, Scenario, Step, When, WorkloadSpec, WorldKind};
+use crate::units::duration;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -170,9 +171,14 @@ impl Default for ClusterSpec {
 }
 
 const NEMESIS_FORM: &str = "nemesis crash NODE | restart NODE | partition A B | C | partition A -> B C | heal | \
-     clock NODE +2h | drift NODE 200ppm, then nothing, `after 3s`, `after 1s..3s`, `at PROBE` or `at PROBE hit 1..5`";
+     clock NODE +2h | drift NODE 200ppm, then nothing, `after 3s`, `after 1s..3s`, `at PROBE` or `at PROBE hit 1..5`, \
+     then for crash and partition `for 2s` or `for 2s..9s`";
 
 fn nemesis(rest: &str) -> Result<Nemesis, String> {
+    let (rest, lasts) = match rest.rsplit_once(" for ") {
+        Some((rest, range)) => (rest.trim(), Some(durations(range)?)),
+        None => (rest, None),
+    };
     let (fault, when) = split_when(rest)?;
     let (word, arguments) = fault.split_once(char::is_whitespace).unwrap_or((fault, ""));
     let arguments = arguments.trim();
@@ -193,7 +199,10 @@ fn nemesis(rest: &str) -> Result<Nemesis, String> {
         }
         _ => return Err(form()),
     };
-    Ok(Nemesis { fault, when })
+    if lasts.is_some() && !matches!(fault, Fault::Crash(_) | Fault::Partition(_) | Fault::OneWay(..)) {
+        return Err(form());
+    }
+    Ok(Nemesis { fault, when, lasts })
 }
 
 fn split_when(rest: &str) -> Result<(&str, When), String> {
@@ -204,8 +213,8 @@ fn split_when(rest: &str) -> Result<(&str, When), String> {
         return Ok((rest.trim_end_matches("now").trim(), When::Now));
     }
     if let Some((fault, delay)) = cut("after") {
-        let (low, high) = delay.split_once("..").unwrap_or((delay, delay));
-        return Ok((fault, When::After(duration(low)?, duration(high)?)));
+        let (low, high) = durations(delay)?;
+        return Ok((fault, When::After(low, high)));
     }
     if let Some((fault, at)) = cut("at") {
         let form = || "expected: at PROBE, at PROBE hit 3 or at PROBE hit 1..5".to_string();
@@ -225,6 +234,13 @@ fn split_when(rest: &str) -> Result<(&str, When), String> {
     Ok((rest, When::Now))
 }
 
+/// `3s` or `1s..3s`.
+fn durations(text: &str) -> Result<(Duration, Duration), String> {
+    let (low, high) = text.split_once("..").unwrap_or((text, text));
+    let (low, high) = (duration(low)?, duration(high)?);
+    if low <= high { Ok((low, high)) } else { Err(format!("bad range \"{text}\": it ends before it begins")) }
+}
+
 fn partition(arguments: &str) -> Option<Fault> {
     let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
     if let Some((from, to)) = arguments.split_once("->") {
@@ -241,23 +257,6 @@ fn signed_micros(text: &str) -> Option<i64> {
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
     Some(sign * i64::try_from(duration(amount).ok()?.as_micros()).ok()?)
-}
-
-/// `500ms`, `3s`, `5m`, `2h`, `1d`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let form = || format!("bad duration \"{text}\", expected for example 500ms, 3s, 5m, 2h or 1d");
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(form)?;
-    let number: u64 = text[..digits].parse().map_err(|_| form())?;
-    let millis = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(form()),
-    };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(form)
 }
 
 fn workload(rest: &str) -> Result<WorkloadSpec, String> {
@@ -407,6 +406,9 @@ check all
         assert_eq!(two.when, When::After(Duration::from_secs(1), Duration::from_secs(2)));
         let three = nemesis("crash node1 at txn.decided hit 2..3").unwrap();
         assert_eq!(three.when, When::At { probe: "txn.decided".into(), hits: (2, 3) });
+        let four = nemesis("crash an at txn.decided hit 1..9 for 2s..5s").unwrap();
+        assert_eq!(four.lasts, Some((Duration::from_secs(2), Duration::from_secs(5))));
+        assert!(nemesis("heal for 2s").is_err());
     }
 
     #[test]

@@ -128,18 +128,22 @@ impl Player<'_> {
     /// Draws what a nemesis line leaves open, so that the seed fixes it.
     fn fix(&mut self, nemesis: &super::Nemesis) -> super::Nemesis {
         let mut fixed = nemesis.clone();
+        fixed.lasts = nemesis.lasts.map(|range| self.draw_duration(range));
         match &mut fixed.when {
             When::Now => {}
-            When::After(low, high) => {
-                let millis = self.stage.draw(low.as_millis() as u64..=high.as_millis().max(low.as_millis()) as u64);
-                (*low, *high) = (Duration::from_millis(millis), Duration::from_millis(millis));
-            }
+            When::After(low, high) => (*low, *high) = self.draw_duration((*low, *high)),
             When::At { hits, .. } => {
                 let hit = self.stage.draw(u64::from(hits.0)..=u64::from(hits.1)) as u32;
                 *hits = (hit, hit);
             }
         }
         fixed
+    }
+
+    /// One duration of the range, as a range of one.
+    fn draw_duration(&mut self, (low, high): (Duration, Duration)) -> (Duration, Duration) {
+        let drawn = Duration::from_millis(self.stage.draw(low.as_millis() as u64..=high.as_millis() as u64));
+        (drawn, drawn)
     }
 
     async fn record(&mut self, record: &Record, how: &How) -> Result<(), String> {
