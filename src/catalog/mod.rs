@@ -2,22 +2,30 @@
 //! decisions of distributed transactions.
 //!
 //! [`State`] is a deterministic state machine: the same [`Change`]s in the same order give the same state, anywhere.
-//! [`store`] keeps the changes in redb; one redb transaction makes a change and a commit decision durable together.
-//! Must not know: connections, SQL execution.
+//! [`planning`] computes the change that a request asks for, with the messages that go with it; [`apply`] carries a
+//! change out, or refuses it and leaves the state alone; [`invariants`] says what holds in between. [`store`] keeps the
+//! changes in redb; one redb transaction makes a change and a commit decision durable together.
+//!
+//! Promises: chunks of a hypertable never overlap; ids only grow; every hash has a home; a chunk lies on attached nodes
+//! only. Must not know: connections, SQL execution.
+//!
+//! Reading order: this file, [`planning`], [`apply`], [`invariants`], [`store`].
 
+pub mod apply;
+pub mod invariants;
+pub mod planning;
 pub mod store;
 
 pub use crate::chunk::dimension::{Dimension, DimensionKind};
 pub use crate::chunk::placement::Partition;
 
 use crate::chunk::slice::Hypercube;
-use crate::error::Result;
 use crate::ids::{ChunkId, HypertableId, RelationName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Everything the access node remembers, but for decisions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Identifies the cluster; set by the first data node (TimescaleDB's dist_uuid).
     pub cluster: Option<String>,
@@ -110,13 +118,22 @@ pub enum Change {
     },
 }
 
-impl State {
-    /// Errors: `XX000` when the change does not fit the state (a fault of the caller; the state is then unchanged).
-    pub fn apply(&mut self, change: &Change) -> Result<()> {
-        let _ = change;
-        todo!()
+/// Nothing exists yet; ids start at 1.
+impl Default for State {
+    fn default() -> State {
+        State {
+            cluster: None,
+            nodes: Vec::new(),
+            hypertables: BTreeMap::new(),
+            chunks: BTreeMap::new(),
+            next_hypertable: 1,
+            next_dimension: 1,
+            next_chunk: 1,
+        }
     }
+}
 
+impl State {
     pub fn node(&self, name: &str) -> Option<&DataNode> {
         self.nodes.iter().find(|node| node.name == name)
     }
@@ -126,7 +143,22 @@ impl State {
     }
 
     /// Chunks of one hypertable, by id.
-    pub fn chunks_of(&self, hypertable: HypertableId) -> impl Iterator<Item = &Chunk> {
+    pub fn chunks_of(&self, hypertable: HypertableId) -> impl Iterator<Item = &Chunk> + Clone {
         self.chunks.values().filter(move |chunk| chunk.hypertable == hypertable)
+    }
+}
+
+impl Hypertable {
+    /// The dimension that decides on which nodes rows are: the first closed one.
+    pub fn closed_dimension(&self) -> Option<&Dimension> {
+        self.dimensions.iter().find(|dimension| !dimension.is_open())
+    }
+
+    /// Partition count of [`Hypertable::closed_dimension`].
+    pub fn partition_count(&self) -> Option<u16> {
+        match self.closed_dimension()?.kind {
+            DimensionKind::Closed { partitions } => Some(partitions),
+            DimensionKind::Open { .. } => None,
+        }
     }
 }
