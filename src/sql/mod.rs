@@ -3,10 +3,13 @@
 //! Promises: text in, values out; no storage, no network. Knows nothing of hypertables beyond the names of the
 //! scalar and aggregate functions that TimescaleDB users write in queries (`time_bucket`, `first`, `last` …).
 //!
-//! Reading order: [`types`], [`type_names`], [`statement`], [`functions`].
+//! Reading order: [`types`], [`type_names`], [`statement`], [`rewrite`],
+//! [`functions`].
 
+pub mod column_names;
 pub mod copy_options;
 pub mod functions;
+pub mod rewrite;
 pub mod statement;
 pub mod time_zone;
 pub mod type_names;
