@@ -3,7 +3,7 @@
 //! The modules in reading order; each may use those above it, never those below
 //! (`tests/tidy.rs` holds the exact edges):
 //!
-//! * base: [`error`], [`ids`], [`limits`], [`probe`]: values everything else speaks in.
+//! * base: [`error`], [`ids`], [`limits`], [`probe`], [`units`]: values everything else speaks in.
 //! * [`host`]: the only door to the world: network, clock, tasks, entropy, disk.
 //! * [`chunk`]: partitioning mathematics: hash, slices, placement, exclusion. Pure.
 //! * [`sql`]: the dialect: types, statements, functions.
@@ -20,6 +20,7 @@ pub mod error;
 pub mod ids;
 pub mod limits;
 pub mod probe;
+pub mod units;
 
 pub mod host;
 
