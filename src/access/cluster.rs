@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// One database of a server: its engine, its catalog (empty unless it is an access node), its data nodes.
 pub struct Cluster {
     pub host: Host,
+    /// Tells this open database from all others, also from its own later openings: a random UUID. So `add_data_node`
+    /// recognises itself at the other end of a connection.
+    pub identity: String,
     /// The database's name on this server.
     pub database: String,
     /// The server's own port: the default port of `add_data_node`.

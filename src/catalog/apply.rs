@@ -14,6 +14,7 @@ impl State {
     pub fn apply(&mut self, change: &Change) -> Result<()> {
         match change {
             Change::AddDataNode { node, cluster } => self.add_data_node(node, cluster),
+            Change::DeleteDataNode { node } => self.delete_data_node(node),
             Change::CreateHypertable { hypertable } => self.create_hypertable(hypertable),
             Change::SetHypertableNodes { hypertable, nodes, slices, partitions } => {
                 self.set_hypertable_nodes(*hypertable, nodes, *slices, partitions)
@@ -31,6 +32,19 @@ impl State {
         })?;
         self.cluster = Some(cluster.to_string());
         self.nodes.push(node.clone());
+        Ok(())
+    }
+
+    fn delete_data_node(&mut self, name: &str) -> Result<()> {
+        ensure(self.node(name).is_some(), || format!("data node \"{name}\" does not exist"))?;
+        let user = self.hypertables.values().find(|table| table.nodes.iter().any(|node| node.name == name));
+        if let Some(user) = user {
+            return Err(misfit(format!("data node \"{name}\" is attached to hypertable {}", user.name)));
+        }
+        self.nodes.retain(|node| node.name != name);
+        if self.nodes.is_empty() {
+            self.cluster = None;
+        }
         Ok(())
     }
 

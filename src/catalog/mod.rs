@@ -96,6 +96,10 @@ pub enum Change {
         node: DataNode,
         cluster: String,
     },
+    /// The last one leaves a database that is no access node any more.
+    DeleteDataNode {
+        node: String,
+    },
     /// Ids of the hypertable and its dimensions must be the state's next ones.
     CreateHypertable {
         hypertable: Hypertable,

@@ -126,7 +126,7 @@ impl Rows {
         };
         let narrow = || Error::internal(format!("a number in column \"{name}\" does not fit its type"));
         Ok(match ty.kind() {
-            Kind::Array(_) => Arc::new(lists(&self.schema()?, at, cells())?),
+            Kind::Array(_) => Arc::new(lists(&*self.schema()?, at, cells())?),
             _ => match *ty {
                 Type::BOOL => Arc::new(BooleanArray::from_iter(cells().map(|cell| match cell {
                     Cell::Bool(value) => Some(*value),
