@@ -107,6 +107,7 @@ pub mod codes {
     pub const TOO_MANY_CONNECTIONS: SqlState = SqlState::new("53300");
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: SqlState = SqlState::new("55000");
     pub const OBJECT_IN_USE: SqlState = SqlState::new("55006");
+    pub const LOCK_NOT_AVAILABLE: SqlState = SqlState::new("55P03");
     pub const QUERY_CANCELED: SqlState = SqlState::new("57014");
     pub const ADMIN_SHUTDOWN: SqlState = SqlState::new("57P01");
     pub const CANNOT_CONNECT_NOW: SqlState = SqlState::new("57P03");

@@ -29,6 +29,34 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause between two rounds of the transaction resolver.
 pub const RESOLVER_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Pause between two rounds of the resolver over all nodes, also those that nobody suspects of leftovers.
+pub const RESOLVER_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Idle connections kept for one data node and user.
+pub const IDLE_CONNECTIONS_MAX: usize = 8;
+
+/// How long a data node may take to PREPARE, or to commit in one phase: it syncs its disk.
+pub const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a commit waits for COMMIT PREPARED. Multi-node reads wait as long, so it is short: later than this the
+/// transaction counts as unresolved on that node and the resolver takes over.
+pub const COMMIT_PREPARED_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a ROLLBACK may take before the connection is closed instead.
+pub const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long opening the snapshots of one statement may take. Commits wait as long.
+pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a statement waits for a data node with an unresolved transaction.
+pub const RESOLUTION_WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// How long a transaction waits for the catalog lock.
+pub const CATALOG_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Rows that one data node's writer keeps back to send them chunk by chunk (at most so many batches' worth).
+pub const WRITER_STASH_ROWS_MAX: usize = 4 * BATCH_ROWS_MAX;
+
 /// How long a client has for its start-up and authentication messages.
 pub const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -43,3 +71,6 @@ const _: () = assert!(HEARTBEAT_INTERVAL.as_millis() < NODE_DOWN_AFTER.as_millis
 
 /// Pause after a failed accept (out of file descriptors, …).
 pub const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
+// A node that is down is noticed, and one that came back is resolved, before a waiting statement gives up.
+const _: () =
+    assert!(NODE_DOWN_AFTER.as_millis() + 2 * RESOLVER_INTERVAL.as_millis() < RESOLUTION_WAIT_MAX.as_millis());

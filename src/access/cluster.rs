@@ -1,10 +1,11 @@
 //! What all sessions of one database share.
 
 use super::remote::Nodes;
-use super::txn::{Gate, Live};
+use super::txn::{Gate, Live, resolver};
 use crate::catalog::store::Store;
 use crate::engine::Engine;
-use crate::host::Host;
+use crate::error::Result;
+use crate::host::{Host, TaskHandle};
 use std::sync::Arc;
 
 /// One database of a server: its engine, its catalog (empty unless it is an access node), its data nodes.
@@ -25,4 +26,42 @@ pub struct Cluster {
     /// Held by a transaction from its first catalog change to its end: changes are computed on a state that
     /// nobody else moves.
     pub ddl: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Cluster {
+    /// Takes up where the last incarnation stopped: starts heartbeats, ends what is left prepared in `engine`, and
+    /// keeps data nodes with unconfirmed commits from being read. Call [`Cluster::start`] next, then open sessions.
+    /// Errors: the engine's.
+    pub async fn open(
+        host: &Host,
+        database: &str,
+        port: u16,
+        engine: Arc<Engine>,
+        store: Arc<Store>,
+    ) -> Result<Arc<Cluster>> {
+        let nodes = Nodes::new(host);
+        nodes.set(&store.state().nodes);
+        let live = Live::default();
+        for decision in store.decisions() {
+            live.adopt(&decision.gid, &decision.participants);
+        }
+        let cluster = Arc::new(Cluster {
+            host: host.clone(),
+            database: database.into(),
+            port,
+            engine,
+            store,
+            nodes,
+            gate: Gate::default(),
+            live,
+            ddl: Arc::default(),
+        });
+        resolver::recover_local(&cluster).await?;
+        Ok(cluster)
+    }
+
+    /// Starts the resolver. It ends with the cluster, or when the handle aborts it.
+    pub fn start(self: &Arc<Cluster>) -> TaskHandle {
+        self.host.spawn("resolver", resolver::run(Arc::downgrade(self)))
+    }
 }

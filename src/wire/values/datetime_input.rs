@@ -340,7 +340,7 @@ fn month_of(word: &str) -> Option<u32> {
             || (lower.len() == 3 && month.starts_with(&lower))
             || (lower == "sept" && month.starts_with("sept"))
     };
-    MONTHS.iter().position(|month| matches(&month)).and_then(|index| u32::try_from(index + 1).ok())
+    MONTHS.iter().position(matches).and_then(|index| u32::try_from(index + 1).ok())
 }
 
 /// IANA names, and the abbreviations that mean one offset everywhere.
@@ -486,7 +486,7 @@ fn clock_micros(clock: &str) -> Result<i64, Fault> {
             return Err(Syntax);
         }
     } else {
-        if whole.len() != 4 && whole.len() != 6 {
+        if !whole.is_ascii() || (whole.len() != 4 && whole.len() != 6) {
             return Err(Syntax);
         }
         for (index, field) in fields.iter_mut().enumerate().take(whole.len() / 2) {

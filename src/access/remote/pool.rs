@@ -1,0 +1,195 @@
+//! One data node: its health and its idle connections.
+
+use super::heartbeat;
+use super::lease::Lease;
+use crate::catalog::DataNode;
+use crate::error::{Error, Result, codes};
+use crate::host::{Host, TaskHandle};
+use crate::limits::{CONNECT_TIMEOUT, IDLE_CONNECTIONS_MAX};
+use crate::wire::client::{Address, Connection};
+use futures::future::{Either, select};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use tokio::sync::watch;
+
+/// What every connection is told first. Both ends then write values alike, names resolve to nothing of the user's,
+/// and no limit meant for people ends a request: the access node has its own deadlines.
+const SESSION_SETUP: &str = "SET search_path = pg_catalog; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
+     SET extra_float_digits = 3; SET TimeZone = 'UTC'; SET statement_timeout = 0";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    Up,
+    Down,
+}
+
+pub(super) struct Node {
+    data: DataNode,
+    host: Host,
+    health: watch::Sender<Health>,
+    idle: Mutex<Idle>,
+    heartbeat: OnceLock<TaskHandle>,
+}
+
+/// Connections that nobody uses, by user.
+#[derive(Default)]
+struct Idle {
+    /// Counts the heartbeats' lost connections. A lease of an older generation is closed, not kept: the server behind
+    /// it has probably gone, which a half-open TCP connection would tell only to the next statement.
+    generation: u64,
+    connections: BTreeMap<String, Vec<Connection>>,
+}
+
+impl Node {
+    /// Starts the heartbeats.
+    pub fn start(host: &Host, data: DataNode) -> Arc<Node> {
+        let node = Arc::new(Node {
+            data,
+            host: host.clone(),
+            health: watch::Sender::new(Health::Up),
+            idle: Mutex::default(),
+            heartbeat: OnceLock::new(),
+        });
+        let beats = heartbeat::run(host.clone(), Arc::downgrade(&node));
+        let _ = node.heartbeat.set(host.spawn("heartbeat", beats));
+        node
+    }
+
+    pub fn data(&self) -> &DataNode {
+        &self.data
+    }
+
+    pub fn name(&self) -> &str {
+        &self.data.name
+    }
+
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// As whom the heartbeats connect.
+    pub fn own_user(&self) -> &str {
+        self.data.user.as_deref().unwrap_or(&self.data.owner)
+    }
+
+    pub fn set_health(&self, health: Health) {
+        self.health.send_if_modified(|current| std::mem::replace(current, health) != health);
+    }
+
+    pub fn check(&self) -> Result<()> {
+        let name = self.name();
+        if self.data.available == Some(false) {
+            let message = format!("data node \"{name}\" is not available");
+            return Err(Error::new(codes::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                .with_hint("Make it available again with alter_data_node(available => true)."));
+        }
+        match *self.health.borrow() {
+            Health::Up => Ok(()),
+            Health::Down => Err(could_not_connect(name, "The data node does not answer heartbeats.")),
+        }
+    }
+
+    pub async fn down(&self) {
+        // An error means that the node is being forgotten: nothing more will be heard of it either.
+        let _ = self.health.subscribe().wait_for(|health| *health == Health::Down).await;
+    }
+
+    pub async fn lease(self: &Arc<Node>, user: &str) -> Result<Lease> {
+        self.check()?;
+        let user = self.data.user.as_deref().unwrap_or(user);
+        let (generation, idle) = self.take_idle(user);
+        let pooled = idle.is_some();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.open(user).await?,
+        };
+        Ok(Lease::new(self.clone(), user, connection, generation, pooled))
+    }
+
+    /// A new connection, set up, and the generation it belongs to.
+    pub async fn open_fresh(&self, user: &str) -> Result<(Connection, u64)> {
+        let generation = self.lock().generation;
+        Ok((self.open(user).await?, generation))
+    }
+
+    async fn open(&self, user: &str) -> Result<Connection> {
+        let address = Address {
+            host: self.data.host.clone(),
+            port: self.data.port,
+            database: self.data.database.clone(),
+            user: user.into(),
+            password: self.data.password.clone(),
+        };
+        let opening = async {
+            let connection = Connection::open(&self.host, &address).await?;
+            match self.host.timeout(CONNECT_TIMEOUT, connection.run(SESSION_SETUP)).await {
+                Ok(done) => done.map(|()| connection),
+                Err(_) => Err(Error::new(codes::CONNECTION_FAILURE, "timeout while setting up the session")),
+            }
+        };
+        match select(pin!(opening), pin!(self.down())).await {
+            Either::Left((connection, _)) => connection.map_err(|e| could_not_connect(self.name(), reason(&e))),
+            Either::Right(_) => Err(could_not_connect(self.name(), "The data node does not answer heartbeats.")),
+        }
+    }
+
+    /// Newest first: the oldest may die of old age.
+    fn take_idle(&self, user: &str) -> (u64, Option<Connection>) {
+        let mut idle = self.lock();
+        let generation = idle.generation;
+        let Some(connections) = idle.connections.get_mut(user) else { return (generation, None) };
+        while let Some(connection) = connections.pop() {
+            if !connection.is_closed() {
+                return (generation, Some(connection));
+            }
+        }
+        (generation, None)
+    }
+
+    /// Takes a clean connection back, unless there are enough or its time has passed.
+    pub fn give_back(&self, user: &str, connection: Connection, generation: u64) {
+        let mut idle = self.lock();
+        if generation != idle.generation || connection.is_closed() {
+            return;
+        }
+        let connections = idle.connections.entry(user.into()).or_default();
+        if connections.len() < IDLE_CONNECTIONS_MAX {
+            connections.push(connection);
+        }
+    }
+
+    /// The heartbeats have lost their connection: the idle ones have most likely broken as well.
+    pub fn forget_idle(&self) {
+        let stale = {
+            let mut idle = self.lock();
+            idle.generation += 1;
+            std::mem::take(&mut idle.connections)
+        };
+        drop(stale);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().expect("nothing panics while it holds the idle connections")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(heartbeat) = self.heartbeat.get() {
+            heartbeat.abort();
+        }
+    }
+}
+
+fn could_not_connect(node: &str, reason: &str) -> Error {
+    Error::new(codes::CANNOT_CONNECT, format!("could not connect to \"{node}\"")).with_detail(reason)
+}
+
+/// `Connection::open` gives the reason as DETAIL of its own `08001`, or what the server said as message.
+fn reason(error: &Error) -> &str {
+    match error.code() {
+        codes::CANNOT_CONNECT => error.detail().unwrap_or(error.message()),
+        _ => error.message(),
+    }
+}

@@ -1,0 +1,344 @@
+use super::*;
+use crate::catalog::DataNode;
+use crate::error::Kind;
+use crate::host::{Clock, Disk, Entropy, Listener, Net, Stream, TaskHandle, Tasks};
+use futures::executor::block_on;
+use futures::future::BoxFuture;
+use redb::StorageBackend;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// One file on a disk that can lose power and refuse to sync. Clones are the same disk.
+#[derive(Clone, Debug, Default)]
+struct TestDisk(Arc<Mutex<Bytes>>, Arc<AtomicBool>);
+
+#[derive(Debug, Default)]
+struct Bytes {
+    live: Vec<u8>,
+    synced: Vec<u8>,
+}
+
+impl TestDisk {
+    fn bytes(&self) -> MutexGuard<'_, Bytes> {
+        self.0.lock().unwrap()
+    }
+
+    /// The disk as the next start finds it: all that was not synced is gone. The old one lives on, unseen.
+    fn after_power_loss(&self) -> TestDisk {
+        let synced = self.bytes().synced.clone();
+        TestDisk(Arc::new(Mutex::new(Bytes { live: synced.clone(), synced })), Arc::default())
+    }
+
+    fn fail_syncs(&self, fail: bool) {
+        self.1.store(fail, Ordering::SeqCst);
+    }
+}
+
+impl StorageBackend for TestDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes().live.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let start = offset as usize;
+        out.copy_from_slice(&self.bytes().live[start..start + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.bytes().live.resize(length as usize, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(io::Error::other("sync failed"));
+        }
+        let mut bytes = self.bytes();
+        bytes.synced = bytes.live.clone();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let start = offset as usize;
+        self.bytes().live[start..start + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+impl Disk for TestDisk {
+    fn open(&self, _: &str) -> io::Result<Box<dyn StorageBackend>> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn exists(&self, _: &str) -> io::Result<bool> {
+        unreachable!("the store opens its file and nothing else")
+    }
+
+    fn list(&self, _: &str) -> io::Result<Vec<String>> {
+        unreachable!("the store opens its file and nothing else")
+    }
+
+    fn create_dir(&self, _: &str) -> io::Result<()> {
+        unreachable!("the store opens its file and nothing else")
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        unreachable!("the store opens its file and nothing else")
+    }
+
+    fn read(&self, _: &str) -> io::Result<Vec<u8>> {
+        unreachable!("the store opens its file and nothing else")
+    }
+
+    fn write(&self, _: &str, _: &[u8]) -> io::Result<()> {
+        unreachable!("the store opens its file and nothing else")
+    }
+}
+
+/// Runs storage work inline; has no network and no clock.
+struct Inline;
+
+impl Tasks for Inline {
+    fn spawn(&self, _: &'static str, _: BoxFuture<'static, ()>) -> TaskHandle {
+        unreachable!("the store spawns nothing")
+    }
+
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        work();
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Runs storage work on a thread that waits for leave, like a slow disk.
+struct Gated(Arc<Mutex<()>>);
+
+impl Tasks for Gated {
+    fn spawn(&self, _: &'static str, _: BoxFuture<'static, ()>) -> TaskHandle {
+        unreachable!("the store spawns nothing")
+    }
+
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        let gate = self.0.clone();
+        let (done, finished) = tokio::sync::oneshot::channel();
+        #[expect(clippy::disallowed_methods, reason = "this is a host")]
+        std::thread::spawn(move || {
+            drop(gate.lock().unwrap());
+            work();
+            let _ = done.send(());
+        });
+        Box::pin(async move { finished.await.unwrap_or(()) })
+    }
+}
+
+impl Net for Inline {
+    fn listen(&self, _: &str, _: u16) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
+        unreachable!("the store has no peers")
+    }
+
+    fn connect(&self, _: &str, _: u16) -> BoxFuture<'static, io::Result<Stream>> {
+        unreachable!("the store has no peers")
+    }
+}
+
+impl Clock for Inline {
+    fn utc_micros(&self) -> i64 {
+        0
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        unreachable!("the store does not wait")
+    }
+}
+
+impl Entropy for Inline {
+    fn fill(&self, _: &mut [u8]) {
+        unreachable!("the store rolls no dice")
+    }
+}
+
+fn host(disk: &TestDisk, tasks: impl Tasks + 'static) -> Host {
+    Host::new("an", Arc::new(Inline), Arc::new(Inline), Arc::new(tasks), Arc::new(Inline), Arc::new(disk.clone()))
+}
+
+fn open(disk: &TestDisk) -> Result<Arc<Store>> {
+    block_on(Store::open(&host(disk, Inline), "catalog.redb"))
+}
+
+fn add(name: &str) -> Change {
+    let node = DataNode {
+        name: name.into(),
+        host: "::1".into(),
+        port: 5432,
+        database: "db".into(),
+        user: None,
+        password: None,
+        owner: "postgres".into(),
+        available: None,
+    };
+    Change::AddDataNode { node, cluster: "c1".into() }
+}
+
+fn decision(gid: &str) -> Decision {
+    Decision { gid: gid.into(), participants: vec!["dn1".into(), "dn2".into()] }
+}
+
+fn names(store: &Store) -> Vec<String> {
+    store.state().nodes.iter().map(|node| node.name.clone()).collect()
+}
+
+fn gids(store: &Store) -> Vec<String> {
+    store.decisions().into_iter().map(|decision| decision.gid).collect()
+}
+
+#[test]
+fn what_was_committed_survives_power_loss() {
+    let disk = TestDisk::default();
+    let store = open(&disk).unwrap();
+    assert_eq!((store.incarnation(), names(&store).len()), (1, 0));
+    block_on(store.commit(vec![add("dn1"), add("dn2")], Some(decision("g1")))).unwrap();
+    block_on(store.commit(vec![], Some(decision("g2")))).unwrap();
+    assert_eq!((names(&store), gids(&store)), (vec!["dn1".into(), "dn2".into()], vec!["g1".into(), "g2".into()]));
+
+    let again = open(&disk.after_power_loss()).unwrap();
+    assert_eq!(again.incarnation(), 2);
+    assert_eq!(again.state(), store.state());
+    assert_eq!(again.decisions(), store.decisions());
+}
+
+#[test]
+fn a_forgotten_decision_is_gone_at_once_and_durably_with_the_next_commit() {
+    let disk = TestDisk::default();
+    let store = open(&disk).unwrap();
+    block_on(store.commit(vec![], Some(decision("g1")))).unwrap();
+    block_on(store.forget("g1")).unwrap();
+    block_on(store.forget("g1")).unwrap();
+    assert_eq!(gids(&store), [""; 0]);
+    assert_eq!(gids(&open(&disk.after_power_loss()).unwrap()), ["g1"]);
+    block_on(store.commit(vec![], Some(decision("g2")))).unwrap();
+    assert_eq!(gids(&open(&disk.after_power_loss()).unwrap()), ["g2"]);
+}
+
+#[test]
+fn a_sabotaged_store_loses_what_it_acknowledged() {
+    let disk = TestDisk::default();
+    let options = StoreOptions { sync_decisions: false };
+    let store = block_on(Store::open_with(&host(&disk, Inline), "catalog.redb", options)).unwrap();
+    block_on(store.commit(vec![add("dn1")], Some(decision("g1")))).unwrap();
+    assert_eq!((names(&store).len(), gids(&store).len()), (1, 1));
+    let after = open(&disk.after_power_loss()).unwrap();
+    assert_eq!((names(&after).len(), gids(&after).len()), (0, 0));
+}
+
+#[test]
+fn a_change_that_does_not_fit_takes_the_whole_commit_with_it() {
+    let disk = TestDisk::default();
+    let store = open(&disk).unwrap();
+    let error = block_on(store.commit(vec![add("dn1"), add("dn1")], Some(decision("g1")))).unwrap_err();
+    assert_eq!(error.code(), codes::INTERNAL);
+    block_on(store.commit(vec![], Some(decision("g2")))).unwrap();
+    assert!(block_on(store.commit(vec![add("dn1")], Some(decision("g2")))).is_err());
+    for store in [store, open(&disk.after_power_loss()).unwrap()] {
+        assert_eq!((names(&store).len(), gids(&store)), (0, vec!["g2".to_string()]));
+    }
+}
+
+#[test]
+fn a_failed_sync_leaves_the_outcome_unknown_and_the_store_closed() {
+    let disk = TestDisk::default();
+    let store = open(&disk).unwrap();
+    block_on(store.commit(vec![add("dn1")], None)).unwrap();
+    disk.fail_syncs(true);
+    let error = block_on(store.commit(vec![add("dn2")], Some(decision("g1")))).unwrap_err();
+    assert_eq!((error.code(), error.kind()), (codes::TRANSACTION_RESOLUTION_UNKNOWN, Kind::Unknown));
+    assert_eq!((names(&store), gids(&store)), (vec!["dn1".to_string()], vec![]));
+
+    disk.fail_syncs(false);
+    let error = block_on(store.commit(vec![add("dn3")], None)).unwrap_err();
+    assert_eq!((error.code(), error.message()), (codes::IO_ERROR, "\"catalog.redb\" failed before and is closed"));
+    drop(store);
+    let found = open(&disk.after_power_loss()).unwrap();
+    // Either outcome is lawful, half of one is not.
+    assert!(matches!((names(&found).len(), gids(&found).len()), (1, 0) | (2, 1)));
+}
+
+#[test]
+fn a_commit_whose_caller_goes_away_still_ends_and_shows() {
+    let disk = TestDisk::default();
+    let gate = Arc::new(Mutex::new(()));
+    let store = block_on(Store::open(&host(&disk, Gated(gate.clone())), "catalog.redb")).unwrap();
+    let closed = gate.lock().unwrap();
+    {
+        let mut commit = Box::pin(store.commit(vec![add("dn1")], Some(decision("g1"))));
+        assert!(futures::FutureExt::now_or_never(&mut commit).is_none());
+    }
+    let second = store.commit(vec![add("dn2")], None);
+    drop(closed);
+    // The second waits for the first, whose caller is gone, and builds on it.
+    block_on(second).unwrap();
+    assert_eq!((names(&store), gids(&store)), (vec!["dn1".into(), "dn2".into()], vec!["g1".to_string()]));
+}
+
+#[test]
+fn a_file_of_another_format_is_named_and_left_alone() {
+    let write = |fill: fn(&WriteTransaction)| {
+        let disk = TestDisk::default();
+        let database = Database::builder().create_with_backend(disk.clone()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        fill(&transaction);
+        transaction.commit().unwrap();
+        drop(database);
+        disk
+    };
+    let newer = write(|transaction| drop(transaction.open_table(META).unwrap().insert("format", 9).unwrap()));
+    let stranger = write(|transaction| drop(transaction.open_table(TableDefinition::<u64, u64>::new("x")).unwrap()));
+    for disk in [newer, stranger] {
+        let error = open(&disk).map(|_| ()).unwrap_err();
+        assert_eq!(error.code(), codes::OBJECT_NOT_IN_PREREQUISITE_STATE);
+        assert!(error.message().contains("\"catalog.redb\""), "{error}");
+    }
+}
+
+#[test]
+fn damage_is_reported_with_its_place() {
+    let disk = TestDisk::default();
+    drop(open(&disk).unwrap());
+    let database = Database::builder().create_with_backend(disk.clone()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(CHANGES).unwrap().insert(1, "{\"DropChunk\":{\"chunk\":5}}").unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let error = open(&disk).map(|_| ()).unwrap_err();
+    assert_eq!((error.code(), error.message()), (codes::DATA_CORRUPTED, "change 1 in \"catalog.redb\" cannot be read"));
+
+    let garbage = TestDisk::default();
+    garbage.bytes().live = vec![7; 8192];
+    let error = open(&garbage).map(|_| ()).unwrap_err();
+    assert!(error.message().contains("catalog.redb"), "{error}");
+}
+
+#[test]
+fn a_long_log_is_folded_and_goes_on_counting() {
+    let disk = TestDisk::default();
+    let store = open(&disk).unwrap();
+    let many = (0..=LOG_CHANGES_MAX).map(|nth| add(&format!("dn{nth}"))).collect();
+    block_on(store.commit(many, Some(decision("g1")))).unwrap();
+    drop(store);
+    let log = |store: &Store| {
+        let transaction = store.file.database.begin_read().unwrap();
+        let table = transaction.open_table(CHANGES).unwrap();
+        table.iter().unwrap().map(|entry| entry.unwrap().0.value()).collect::<Vec<u64>>()
+    };
+    let store = open(&disk).unwrap();
+    assert_eq!(log(&store), [0; 0]);
+    block_on(store.commit(vec![add("last")], None)).unwrap();
+    assert_eq!(log(&store), [LOG_CHANGES_MAX + 2]);
+    let again = open(&disk.after_power_loss()).unwrap();
+    assert_eq!(again.state(), store.state());
+    assert_eq!(gids(&again), ["g1"]);
+}
