@@ -1,0 +1,153 @@
+//! COPY FROM STDIN into a hypertable.
+//!
+//! The client's bytes come in calls, while writing rows is one long future that pulls them: the sink holds both ends and
+//! polls the writer whenever it cannot hand on a batch. So nothing is buffered beyond one batch per queue, and a client
+//! is slowed down to the pace of the slowest data node.
+
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::sql::types::BatchStream;
+use crate::wire::CopySink;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::channel::mpsc;
+use futures::future::{BoxFuture, Either, select};
+use futures::{SinkExt, StreamExt};
+
+/// Bytes to batches: decoding, defaults and checks of the session.
+pub trait Decode: Send {
+    fn push(&mut self, data: &Bytes) -> Result<Vec<RecordBatch>>;
+    fn finish(&mut self) -> Result<Option<RecordBatch>>;
+}
+
+/// Decodes on one side, writes on the other.
+pub struct HypertableSink {
+    decoder: Box<dyn Decode>,
+    batches: mpsc::Sender<Result<RecordBatch>>,
+    /// Stores what comes through the channel. `None` when it has ended early, with the error given to the client.
+    writing: Option<BoxFuture<'static, Result<u64>>>,
+}
+
+impl HypertableSink {
+    /// `write` stores a stream of batches and returns the number of rows.
+    pub fn new(
+        decoder: Box<dyn Decode>,
+        write: impl FnOnce(BatchStream) -> BoxFuture<'static, Result<u64>>,
+    ) -> HypertableSink {
+        let (batches, received) = mpsc::channel(limits::WRITER_QUEUE_BATCHES_MAX);
+        HypertableSink { decoder, batches, writing: Some(write(received.boxed())) }
+    }
+
+    /// Hands a batch on, and lets the writer work until it has room for it.
+    async fn hand_on(&mut self, batch: RecordBatch) -> Result<()> {
+        let Some(writing) = &mut self.writing else { return Err(ended()) };
+        let sent = match select(self.batches.send(Ok(batch)), writing).await {
+            Either::Left((sent, _)) => sent.map_err(|_| ended()),
+            // The writer ends before its rows do only when it has failed.
+            Either::Right((written, _)) => Err(written.err().unwrap_or_else(ended)),
+        };
+        if sent.is_err() {
+            self.writing = None;
+        }
+        sent
+    }
+}
+
+fn ended() -> Error {
+    Error::internal("the rows of a COPY were not taken to the end")
+}
+
+#[async_trait]
+impl CopySink for HypertableSink {
+    async fn write(&mut self, data: Bytes) -> Result<()> {
+        for batch in self.decoder.push(&data)? {
+            self.hand_on(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<u64> {
+        if let Some(rest) = self.decoder.finish()? {
+            self.hand_on(rest).await?;
+        }
+        self.batches.close_channel();
+        match self.writing.take() {
+            Some(writing) => writing.await,
+            None => Err(ended()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::codes;
+    use arrow::array::Int32Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use std::sync::Arc;
+
+    /// Every byte is a row.
+    struct Bytewise;
+
+    impl Decode for Bytewise {
+        fn push(&mut self, data: &Bytes) -> Result<Vec<RecordBatch>> {
+            Ok(data.iter().map(|byte| batch(i32::from(*byte))).collect())
+        }
+
+        fn finish(&mut self) -> Result<Option<RecordBatch>> {
+            Ok(Some(batch(0)))
+        }
+    }
+
+    fn batch(value: i32) -> RecordBatch {
+        let schema = Schema::new(vec![Field::new("a", DataType::Int32, true)]);
+        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int32Array::from(vec![value]))]).unwrap()
+    }
+
+    fn sink(limit: u64) -> Box<HypertableSink> {
+        Box::new(HypertableSink::new(Box::new(Bytewise), move |mut rows| {
+            Box::pin(async move {
+                let mut count = 0;
+                while let Some(batch) = rows.next().await {
+                    count += batch?.num_rows() as u64;
+                    if count > limit {
+                        return Err(Error::new(codes::DISK_FULL, "full"));
+                    }
+                }
+                Ok(count)
+            })
+        }))
+    }
+
+    #[test]
+    fn all_rows_arrive_however_the_bytes_are_cut() {
+        futures::executor::block_on(async {
+            let mut sink = sink(1_000);
+            for cut in [0, 1, 7, 100] {
+                sink.write(Bytes::from(vec![1; cut])).await.unwrap();
+            }
+            assert_eq!(sink.finish().await.unwrap(), 109);
+        });
+    }
+
+    #[test]
+    fn a_writer_that_fails_fails_the_copy_with_its_error() {
+        futures::executor::block_on(async {
+            let mut sink = sink(10);
+            let error = sink.write(Bytes::from(vec![1; 100])).await.unwrap_err();
+            assert_eq!(error.code(), codes::DISK_FULL);
+            assert!(sink.write(Bytes::from_static(b"x")).await.is_err());
+            assert!(sink.finish().await.is_err());
+        });
+    }
+
+    #[test]
+    fn a_writer_that_fails_at_the_end_fails_the_copy() {
+        futures::executor::block_on(async {
+            let mut sink = sink(0);
+            let _ = sink.write(Bytes::from_static(b"x")).await;
+            assert!(sink.finish().await.is_err());
+        });
+    }
+}
