@@ -220,6 +220,16 @@ impl World {
         self.node(name);
     }
 
+    /// The host of an empty process on a node that is down, and on its later restarts too: to look at what a crash
+    /// left on the disk. Panics if the node is running.
+    pub fn inspect(&self, name: &str) -> Host {
+        let mut nodes = lock(&self.0.nodes);
+        let node = self.machine(&mut nodes, name);
+        assert!(node.running.is_none(), "{name} is running");
+        node.init = None;
+        self.boot(node)
+    }
+
     /// Whether a process runs on the node.
     pub fn is_up(&self, name: &str) -> bool {
         lock(&self.0.nodes).get(name).is_some_and(|node| node.running.is_some())

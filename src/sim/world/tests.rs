@@ -113,10 +113,9 @@ async fn rough_weather(world: World) -> usize {
     }
     let mut total = 0;
     for (index, book) in books.iter().enumerate() {
-        // Looked at by an empty process on the same machine.
-        world.0.nodes.lock().unwrap().get_mut(["dn1", "dn2", "dn1"][index]).unwrap().init = None;
-        let host = world.node(["dn1", "dn2", "dn1"][index]);
-        let store = store(&host);
+        let node = ["dn1", "dn2", "dn1"][index];
+        world.crash(node, Crash::Process);
+        let store = store(&world.inspect(node));
         for key in lock(book).iter() {
             assert!(holds(&store, *key), "{key} was acknowledged and is gone");
         }
@@ -209,10 +208,7 @@ fn a_crash_at_a_probe_undoes_everything_after_it() {
         assert_eq!(world.node("dn2").disk().read("received").unwrap(), b"before");
         assert_eq!(world.probe_hits()[&("dn1".to_string(), "toy.now")], 2);
 
-        let mut nodes = lock(&world.0.nodes);
-        nodes.get_mut("dn1").unwrap().init = None;
-        drop(nodes);
-        let store = store(&world.node("dn1"));
+        let store = store(&world.inspect("dn1"));
         assert!(holds(&store, 1) && !holds(&store, 2));
     });
 }
