@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::host::{Host, TaskHandle};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One database of a server: its engine, its catalog (empty unless it is an access node), its data nodes.
 pub struct Cluster {
@@ -26,6 +27,7 @@ pub struct Cluster {
     /// Held by a transaction from its first catalog change to its end: changes are computed on a state that
     /// nobody else moves.
     pub ddl: Arc<tokio::sync::Mutex<()>>,
+    sessions: AtomicUsize,
 }
 
 impl Cluster {
@@ -47,6 +49,7 @@ impl Cluster {
         }
         let cluster = Arc::new(Cluster {
             host: host.clone(),
+            identity: random_uuid(host),
             database: database.into(),
             port,
             engine,
@@ -55,6 +58,7 @@ impl Cluster {
             gate: Gate::default(),
             live,
             ddl: Arc::default(),
+            sessions: AtomicUsize::new(0),
         });
         resolver::recover_local(&cluster).await?;
         Ok(cluster)
@@ -64,4 +68,31 @@ impl Cluster {
     pub fn start(self: &Arc<Cluster>) -> TaskHandle {
         self.host.spawn("resolver", resolver::run(Arc::downgrade(self)))
     }
+
+    /// How many clients are connected to this database: it cannot be dropped under them.
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::SeqCst)
+    }
+
+    /// Counts a session for as long as what it returns lives.
+    pub fn enter(self: &Arc<Cluster>) -> Presence {
+        self.sessions.fetch_add(1, Ordering::SeqCst);
+        Presence(self.clone())
+    }
+}
+
+/// One session's place in [`Cluster::sessions`].
+pub struct Presence(Arc<Cluster>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A random UUID (version 4, RFC 9562), from the host's entropy.
+pub fn random_uuid(host: &Host) -> String {
+    let mut bytes = [0; 16];
+    host.random_bytes(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
 }

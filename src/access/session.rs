@@ -1,1 +1,5 @@
-//! One client's statements: local ones go to the plain session, those that touch hypertables are spread.
+//! One client's session.
+pub mod copy;
+pub mod databases;
+pub mod overlay;
+pub mod refused;

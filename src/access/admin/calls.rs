@@ -10,8 +10,7 @@ use crate::ids::RelationName;
 use crate::sql::statement::{CopyTarget, Kind, Statement, fold};
 use sqlparser::ast::{
     AccessExpr, Expr, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
-    Ident, ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor,
-    TableWithJoins, Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
+    Ident, ObjectName, Query, Select, SelectItem, TableAlias, TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -129,19 +128,8 @@ struct Replacer {
 impl VisitorMut for Replacer {
     type Break = Error;
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+    fn pre_visit_select(&mut self, _: &mut Select) -> ControlFlow<Error> {
         self.selects.push(Vec::new());
-        for item in &mut select.projection {
-            let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(whole), _) = item else { continue };
-            match self.expanded(whole) {
-                Ok(Some(alias)) => {
-                    let kind = SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(vec![alias]));
-                    *item = SelectItem::QualifiedWildcard(kind, WildcardAdditionalOptions::default());
-                }
-                Ok(None) => {}
-                Err(error) => return ControlFlow::Break(error),
-            }
-        }
         ControlFlow::Continue(())
     }
 
@@ -211,7 +199,7 @@ impl Replacer {
         Ok(Some(Expr::CompoundIdentifier(vec![alias, quoted(function.name)])))
     }
 
-    /// `(f(…))` in `(f(…)).*`: the alias under which the call's columns can be had.
+    /// `(f(…))` in `(f(…)).column`: the alias under which the call's columns can be had.
     fn expanded(&mut self, whole: &Expr) -> Result<Option<Ident>> {
         let mut inner = whole;
         while let Expr::Nested(nested) = inner {
@@ -340,11 +328,9 @@ mod tests {
 
     #[test]
     fn composite_results_can_be_taken_apart() {
-        let (text, calls) = replaced("SELECT (add_data_node('a', host => 'b')).*");
-        assert_eq!(text, r#"SELECT "call_1".* FROM "Calls"."call_1" AS "call_1""#);
-        assert!(matches!(calls[0].form, Form::Rows { .. }));
-        let (text, _) = replaced("SELECT (add_data_node('a', host => 'b')).node_name");
+        let (text, calls) = replaced("SELECT (add_data_node('a', host => 'b')).node_name");
         assert_eq!(text, r#"SELECT "call_1".node_name FROM "Calls"."call_1" AS "call_1""#);
+        assert!(matches!(calls[0].form, Form::Rows { .. }));
     }
 
     #[test]

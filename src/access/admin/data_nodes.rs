@@ -15,9 +15,9 @@ use super::arguments::Arguments;
 use super::context::Context;
 use super::invalid;
 use super::rows::{Cell, Rows};
+use crate::access::cluster::random_uuid;
 use crate::catalog::{Change, DataNode};
 use crate::error::{Error, Notice, Result, codes};
-use crate::host::Host;
 use crate::ids::{quote_identifier, quote_literal};
 use crate::wire::client::{Address, Connection};
 
@@ -72,7 +72,7 @@ pub async fn add(context: &mut Context<'_>, arguments: &Arguments) -> Result<Row
         context.local.notice(Notice::notice(codes::DUPLICATE_OBJECT, message));
         return Ok(request.row(arguments, Created::default()));
     }
-    let cluster = state.cluster.clone().unwrap_or_else(|| new_identity(&context.cluster.host));
+    let cluster = state.cluster.clone().unwrap_or_else(|| random_uuid(&context.cluster.host));
     let created = prepare(context, &request, &cluster).await?;
     let node = DataNode {
         name: request.name.clone(),
@@ -309,13 +309,6 @@ async fn join(request: &Request, connection: &Connection, cluster: &str) -> Resu
 
 fn is_missing(error: &Error) -> bool {
     matches!(error.code(), codes::UNDEFINED_TABLE | codes::INVALID_SCHEMA_NAME)
-}
-
-/// A random UUID (version 4, RFC 9562), from the host's entropy.
-pub fn new_identity(host: &Host) -> String {
-    let mut bytes = [0; 16];
-    host.random_bytes(&mut bytes);
-    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
 }
 
 fn in_block(function: &str) -> Error {

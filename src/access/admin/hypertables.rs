@@ -112,9 +112,8 @@ async fn make(context: &mut Context<'_>, arguments: &Arguments, table: Arc<Table
 
 /// What a node needs before it can hold chunks: the schema for them.
 pub async fn prepare_node(context: &Context<'_>, node: &str, chunk_schema: &str) -> Result<()> {
-    let writer = context.transaction.writer(node).await?;
-    let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quote_identifier(chunk_schema));
-    writer.connection().run(&sql).await.map_err(|error| error.on_node(node))
+    let mut writer = context.transaction.join(node).await?;
+    writer.run(&format!("CREATE SCHEMA IF NOT EXISTS {}", quote_identifier(chunk_schema))).await
 }
 
 /// Options of TimescaleDB that have no meaning here: refused, not ignored.
