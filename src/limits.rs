@@ -54,6 +54,10 @@ pub const RESOLUTION_WAIT_MAX: Duration = Duration::from_secs(15);
 /// How long a transaction waits for the catalog lock.
 pub const CATALOG_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often a new chunk is tried to be made while an unresolved transaction is in its way, half a
+/// [`RESOLVER_INTERVAL`] apart.
+pub const CHUNK_CREATION_ATTEMPTS_MAX: u32 = 8;
+
 /// Rows that one data node's writer keeps back to send them chunk by chunk (at most so many batches' worth).
 pub const WRITER_STASH_ROWS_MAX: usize = 4 * BATCH_ROWS_MAX;
 

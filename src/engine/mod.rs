@@ -5,21 +5,53 @@
 //!
 //! The caller (`session`) evaluates defaults, NOT NULL and CHECK; the engine holds unique keys, for only it sees
 //! all rows.
+//!
+//! Reading order: [`table`] (what a table is), [`segment`] and [`buffer`] (rows as bytes), [`layout`] (which segments
+//! make a table), [`store`] (what lies in the file), [`snapshot`] (a moment of it), [`locks`] and [`keys`] (what open
+//! transactions hold against each other), [`transaction`] (what a session does), [`job`], [`stage`] and [`writer`]
+//! (how it becomes durable), [`scan`] and [`pruning`] (how it is read), [`core`] (how a file is opened again).
 
 pub mod table;
 
+mod buffer;
+mod core;
+mod job;
+mod keys;
+mod layout;
+mod locks;
+mod prepared;
+mod pruning;
+mod scan;
+mod segment;
+mod snapshot;
+mod stage;
+mod store;
+mod transaction;
+mod writer;
+
+#[cfg(test)]
+mod test_host;
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod tests;
+
+pub use transaction::Transaction;
+
+use self::core::Core;
 use crate::error::Result;
 use crate::host::Host;
 use crate::ids::RelationName;
 use crate::sql::statement::Isolation;
-use arrow::record_batch::RecordBatch;
-use datafusion::catalog::TableProvider;
+use job::Job;
 use std::sync::Arc;
-use table::Table;
+
+/// Bytes of rows that one transaction buffers: a few segments, so that each table's last one is well filled.
+const BUFFER_BYTES_MAX: usize = 4 << 20;
 
 /// One open database.
 pub struct Engine {
-    _todo: (),
+    core: Arc<Core>,
 }
 
 /// A prepared transaction, as `pg_prepared_xacts` lists it.
@@ -32,122 +64,63 @@ pub struct Prepared {
     pub transaction: u64,
 }
 
+/// What one table takes, as of the newest commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableStatistics {
+    pub id: u64,
+    pub name: RelationName,
+    pub rows: u64,
+    /// Bytes of the rows as stored, without the file's own overhead.
+    pub bytes: u64,
+    pub segments: usize,
+}
+
 impl Engine {
     /// Opens or creates the store at `path` (a file below the host's disk). Errors: `58030`, `XX001`, and
     /// `55000` for a store of another version.
     pub async fn open(host: &Host, path: &str) -> Result<Arc<Engine>> {
-        let _ = (host, path);
-        todo!()
+        Engine::open_with(host, path, BUFFER_BYTES_MAX).await
+    }
+
+    async fn open_with(host: &Host, path: &str, buffer_bytes_max: usize) -> Result<Arc<Engine>> {
+        let (owned, file) = (host.clone(), path.to_string());
+        let core = host.blocking(move || Core::open(owned, &file, buffer_bytes_max)).await?;
+        Ok(Arc::new(Engine { core: Arc::new(core) }))
     }
 
     pub fn begin(self: &Arc<Engine>, isolation: Isolation) -> Transaction {
-        let _ = isolation;
-        todo!()
+        Transaction::new(self.core.clone(), isolation)
     }
 
+    /// All prepared transactions, ordered by gid.
     pub fn prepared(&self) -> Vec<Prepared> {
-        todo!()
+        self.core.prepared().iter().map(|(gid, record)| record.describe(gid)).collect()
     }
 
     /// Errors: `42704` `prepared transaction with identifier "…" does not exist`.
     pub async fn commit_prepared(&self, gid: &str) -> Result<()> {
-        let _ = gid;
-        todo!()
+        self.core.submit(Job::Resolve { gid: gid.to_string(), commit: true }).wait().await
     }
 
+    /// Errors: as [`commit_prepared`](Engine::commit_prepared).
     pub async fn rollback_prepared(&self, gid: &str) -> Result<()> {
-        let _ = gid;
-        todo!()
-    }
-}
-
-/// One transaction. Dropping it rolls it back. Rows appended are held in memory up to a bound, then spilled to the
-/// store as segments nobody else sees.
-pub struct Transaction {
-    _todo: (),
-}
-
-impl Transaction {
-    /// Starts a statement: under READ COMMITTED the snapshot moves to now.
-    pub fn begin_statement(&mut self) -> Result<()> {
-        todo!()
+        self.core.submit(Job::Resolve { gid: gid.to_string(), commit: false }).wait().await
     }
 
-    pub fn isolation(&self) -> Isolation {
-        todo!()
-    }
-
-    /// May still be changed before the first statement.
-    pub fn set_isolation(&mut self, isolation: Isolation) {
-        let _ = isolation;
-        todo!()
-    }
-
-    /// Something would be lost by a rollback.
-    pub fn has_writes(&self) -> bool {
-        todo!()
-    }
-
-    pub fn schemas(&self) -> Result<Vec<String>> {
-        todo!()
-    }
-
-    pub fn create_schema(&mut self, name: &str) -> Result<()> {
-        let _ = name;
-        todo!()
-    }
-
-    pub fn drop_schema(&mut self, name: &str) -> Result<()> {
-        let _ = name;
-        todo!()
-    }
-
-    /// All tables visible to this transaction, ordered by name.
-    pub fn tables(&self) -> Result<Vec<Arc<Table>>> {
-        todo!()
-    }
-
-    pub fn table(&self, name: &RelationName) -> Result<Option<Arc<Table>>> {
-        let _ = name;
-        todo!()
-    }
-
-    /// `table.id` is assigned here. Errors: `42P07` also when another open transaction is creating the same name;
-    /// `3F000` for a missing schema.
-    pub fn create_table(&mut self, table: Table) -> Result<Arc<Table>> {
-        let _ = table;
-        todo!()
-    }
-
-    pub fn drop_table(&mut self, name: &RelationName) -> Result<()> {
-        let _ = name;
-        todo!()
-    }
-
-    /// Appends rows; the batch has the table's schema. Errors: `23505` with DETAIL `Key (a)=(1) already exists.`;
-    /// waits while another transaction holds the same key undecided.
-    pub async fn append(&mut self, table: &Arc<Table>, batch: RecordBatch) -> Result<()> {
-        let _ = (table, batch);
-        todo!()
-    }
-
-    /// The rows this transaction sees now, as a table for DataFusion: filters and projection are taken as hints.
-    pub fn scan(&self, table: &Arc<Table>) -> Result<Arc<dyn TableProvider>> {
-        let _ = table;
-        todo!()
-    }
-
-    pub async fn commit(self) -> Result<()> {
-        todo!()
-    }
-
-    pub async fn rollback(self) -> Result<()> {
-        todo!()
-    }
-
-    /// Durable and invisible until `Engine::commit_prepared`. Errors: `42710` the gid is in use.
-    pub async fn prepare(self, gid: &str, owner: &str) -> Result<()> {
-        let _ = (gid, owner);
-        todo!()
+    /// All tables with what they take, ordered by name.
+    pub fn statistics(&self) -> Vec<TableStatistics> {
+        let catalog = self.core.published().catalog.clone();
+        let layouts = self.core.layouts.lock().expect("no code panics while it holds the layouts");
+        let statistics = |table: &Arc<table::Table>| {
+            let layout = layouts.get(&table.id);
+            TableStatistics {
+                id: table.id,
+                name: table.name.clone(),
+                rows: layout.map_or(0, |layout| layout.rows()),
+                bytes: layout.map_or(0, |layout| layout.bytes()),
+                segments: layout.map_or(0, |layout| layout.segments()),
+            }
+        };
+        catalog.tables.values().map(statistics).collect()
     }
 }

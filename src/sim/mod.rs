@@ -1,8 +1,11 @@
 //! The simulated world, scenario files and judges.
 //!
-//! Reading order: [`world`] (a deterministic world of nodes: [`net`], [`disk`], [`clock`], all chance from [`chance`],
-//! all events into [`record`]), [`scenario`] (the language), [`stage`] (where a scenario is played), [`workload`] and
-//! [`history`] (what clients do and see), [`checker`] (the judges), [`report`] (what a run prints).
+//! Reading order: [`world`] (machines, processes, faults, runs), then what it is made of: [`time`], [`net`],
+//! [`disk`], [`clock`], [`tasks`], [`life`], [`chance`], [`record`]. The headers of `net`, `disk` and `clock` are
+//! the fault model: what is injected, and what the system promises under it.
+//!
+//! On top of it: [`scenario`] (the language), [`stage`] (where a scenario is played), [`workload`] and [`history`]
+//! (what clients do and see), [`checker`] (the judges), [`report`] and [`golden`] (what a run leaves behind).
 
 pub mod chance;
 pub mod checker;
@@ -11,9 +14,15 @@ pub mod disk;
 pub mod fingerprint;
 pub mod history;
 pub mod life;
+pub mod net;
 pub mod observe;
 pub mod record;
 pub mod scenario;
 pub mod stage;
+pub mod tasks;
 pub mod time;
+mod warm_up;
 pub mod workload;
+pub mod world;
+
+pub use world::{Run, World, WorldConfig, run_simulation, simulate};

@@ -1,22 +1,27 @@
+use super::file::{CHANGES, LOG_CHANGES_MAX, META};
 use super::*;
 use crate::catalog::DataNode;
-use crate::error::Kind;
+use crate::error::{Kind, codes};
 use crate::host::{Clock, Disk, Entropy, Listener, Net, Stream, TaskHandle, Tasks};
+use futures::FutureExt;
 use futures::executor::block_on;
 use futures::future::BoxFuture;
-use redb::StorageBackend;
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// One file on a disk that can lose power and refuse to sync. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-struct TestDisk(Arc<Mutex<Bytes>>, Arc<AtomicBool>);
+struct TestDisk(Arc<Mutex<Bytes>>);
 
 #[derive(Debug, Default)]
 struct Bytes {
     live: Vec<u8>,
     synced: Vec<u8>,
+    /// Syncs that work before so many fail.
+    good_syncs: usize,
+    bad_syncs: usize,
 }
 
 impl TestDisk {
@@ -27,11 +32,12 @@ impl TestDisk {
     /// The disk as the next start finds it: all that was not synced is gone. The old one lives on, unseen.
     fn after_power_loss(&self) -> TestDisk {
         let synced = self.bytes().synced.clone();
-        TestDisk(Arc::new(Mutex::new(Bytes { live: synced.clone(), synced })), Arc::default())
+        TestDisk(Arc::new(Mutex::new(Bytes { live: synced.clone(), synced, ..Bytes::default() })))
     }
 
-    fn fail_syncs(&self, fail: bool) {
-        self.1.store(fail, Ordering::SeqCst);
+    fn fail_syncs(&self, after: usize, count: usize) {
+        let mut bytes = self.bytes();
+        (bytes.good_syncs, bytes.bad_syncs) = (after, count);
     }
 }
 
@@ -52,10 +58,13 @@ impl StorageBackend for TestDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.1.load(Ordering::SeqCst) {
+        let mut bytes = self.bytes();
+        if bytes.good_syncs > 0 {
+            bytes.good_syncs -= 1;
+        } else if bytes.bad_syncs > 0 {
+            bytes.bad_syncs -= 1;
             return Err(io::Error::other("sync failed"));
         }
-        let mut bytes = self.bytes();
         bytes.synced = bytes.live.clone();
         Ok(())
     }
@@ -249,22 +258,46 @@ fn a_change_that_does_not_fit_takes_the_whole_commit_with_it() {
 }
 
 #[test]
-fn a_failed_sync_leaves_the_outcome_unknown_and_the_store_closed() {
+fn a_commit_that_the_disk_breaks_off_is_looked_up_in_the_file() {
+    let mut outcomes = [0, 0, 0];
+    for (after, count) in (0..6).flat_map(|after| [(after, 1), (after, 2), (after, 3)]) {
+        let disk = TestDisk::default();
+        let store = open(&disk).unwrap();
+        block_on(store.commit(vec![add("dn1")], None)).unwrap();
+        disk.fail_syncs(after, count);
+        let outcome = block_on(store.commit(vec![add("dn2")], Some(decision("g1"))));
+        // What was said about the transaction must be true after the worst that can happen next.
+        let found = open(&disk.after_power_loss()).unwrap();
+        let took_place = (names(&found).len(), gids(&found).len()) == (2, 1);
+        assert!(took_place || (names(&found).len(), gids(&found).len()) == (1, 0), "half a commit");
+        match &outcome {
+            Ok(()) => assert!(took_place, "lost, after {after} syncs"),
+            Err(error) if error.kind() == Kind::Unknown => assert_eq!(store.in_doubt().as_deref(), Some("g1")),
+            Err(error) => assert!(!took_place, "there although {error}"),
+        }
+        outcomes[outcome.map_or_else(|error| if error.kind() == Kind::Unknown { 2 } else { 1 }, |()| 0)] += 1;
+
+        disk.fail_syncs(0, 0);
+        block_on(store.settle()).unwrap();
+        assert_eq!(store.in_doubt(), None);
+        block_on(store.commit(vec![add("dn3")], Some(decision("g2")))).unwrap();
+        assert_eq!(open(&disk.after_power_loss()).unwrap().state(), store.state());
+    }
+    assert!(outcomes[0] > 0 && outcomes[2] > 0, "the faults missed the commit: {outcomes:?}");
+}
+
+#[test]
+fn while_the_disk_is_broken_readers_see_the_last_state_and_writers_an_error() {
     let disk = TestDisk::default();
     let store = open(&disk).unwrap();
-    block_on(store.commit(vec![add("dn1")], None)).unwrap();
-    disk.fail_syncs(true);
+    block_on(store.commit(vec![add("dn1")], Some(decision("g0")))).unwrap();
+    disk.fail_syncs(0, usize::MAX);
     let error = block_on(store.commit(vec![add("dn2")], Some(decision("g1")))).unwrap_err();
-    assert_eq!((error.code(), error.kind()), (codes::TRANSACTION_RESOLUTION_UNKNOWN, Kind::Unknown));
-    assert_eq!((names(&store), gids(&store)), (vec!["dn1".to_string()], vec![]));
-
-    disk.fail_syncs(false);
-    let error = block_on(store.commit(vec![add("dn3")], None)).unwrap_err();
-    assert_eq!((error.code(), error.message()), (codes::IO_ERROR, "\"catalog.redb\" failed before and is closed"));
-    drop(store);
-    let found = open(&disk.after_power_loss()).unwrap();
-    // Either outcome is lawful, half of one is not.
-    assert!(matches!((names(&found).len(), gids(&found).len()), (1, 0) | (2, 1)));
+    assert_eq!(error.code(), codes::TRANSACTION_RESOLUTION_UNKNOWN);
+    assert_eq!(block_on(store.commit(vec![add("dn3")], None)).unwrap_err().code(), codes::IO_ERROR);
+    assert_eq!(block_on(store.settle()).unwrap_err().code(), codes::IO_ERROR);
+    assert_eq!((names(&store), gids(&store)), (vec!["dn1".to_string()], vec!["g0".to_string()]));
+    assert_eq!(store.in_doubt().as_deref(), Some("g1"));
 }
 
 #[test]
@@ -274,10 +307,11 @@ fn a_commit_whose_caller_goes_away_still_ends_and_shows() {
     let store = block_on(Store::open(&host(&disk, Gated(gate.clone())), "catalog.redb")).unwrap();
     let closed = gate.lock().unwrap();
     {
-        let mut commit = Box::pin(store.commit(vec![add("dn1")], Some(decision("g1"))));
-        assert!(futures::FutureExt::now_or_never(&mut commit).is_none());
+        let mut first = Box::pin(store.commit(vec![add("dn1")], Some(decision("g1"))));
+        assert!((&mut first).now_or_never().is_none());
     }
-    let second = store.commit(vec![add("dn2")], None);
+    let mut second = Box::pin(store.commit(vec![add("dn2")], None));
+    assert!((&mut second).now_or_never().is_none());
     drop(closed);
     // The second waits for the first, whose caller is gone, and builds on it.
     block_on(second).unwrap();
@@ -329,15 +363,16 @@ fn a_long_log_is_folded_and_goes_on_counting() {
     let many = (0..=LOG_CHANGES_MAX).map(|nth| add(&format!("dn{nth}"))).collect();
     block_on(store.commit(many, Some(decision("g1")))).unwrap();
     drop(store);
-    let log = |store: &Store| {
-        let transaction = store.file.database.begin_read().unwrap();
-        let table = transaction.open_table(CHANGES).unwrap();
+    let log = |disk: TestDisk| {
+        let database = Database::builder().create_with_backend(disk.clone()).unwrap();
+        let table = database.begin_read().unwrap().open_table(CHANGES).unwrap();
         table.iter().unwrap().map(|entry| entry.unwrap().0.value()).collect::<Vec<u64>>()
     };
+    assert_eq!(log(disk.after_power_loss()).len(), LOG_CHANGES_MAX + 1);
     let store = open(&disk).unwrap();
-    assert_eq!(log(&store), [0; 0]);
+    assert_eq!(log(disk.after_power_loss()), [0; 0]);
     block_on(store.commit(vec![add("last")], None)).unwrap();
-    assert_eq!(log(&store), [LOG_CHANGES_MAX + 2]);
+    assert_eq!(log(disk.after_power_loss()), [LOG_CHANGES_MAX as u64 + 2]);
     let again = open(&disk.after_power_loss()).unwrap();
     assert_eq!(again.state(), store.state());
     assert_eq!(gids(&again), ["g1"]);

@@ -19,6 +19,7 @@ mod scalar;
 mod tests;
 
 pub use builder::BatchBuilder;
+pub(crate) use scalar::utf8;
 
 use crate::error::{Error, Result, codes};
 use arrow::array::ArrayRef;

@@ -1,0 +1,93 @@
+//! Makes missing chunks.
+//!
+//! A chunk is made in a transaction of its own that commits at once (unless the session's own transaction holds the
+//! catalog lock; then it is part of that). Otherwise all who insert into the same new time range would wait until the
+//! first of them ends its transaction, which may be up to a person. The price: a chunk may be left without rows when
+//! the transaction that wanted it rolls back, which harms nobody.
+
+use super::chunk_ddl::create_chunk_table;
+use crate::access::cluster::Cluster;
+use crate::access::txn::Transaction;
+use crate::catalog::Change;
+use crate::catalog::planning::ChunkPlan;
+use crate::engine::table::Table;
+use crate::error::{Error, Result, codes};
+use crate::ids::HypertableId;
+use crate::limits::{CHUNK_CREATION_ATTEMPTS_MAX, RESOLVER_INTERVAL};
+use crate::probe;
+use futures::future::try_join_all;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Makes the chunks that hold `points`; whoever comes second finds them made.
+pub(super) async fn missing_chunks(
+    cluster: &Arc<Cluster>,
+    transaction: &Transaction,
+    hypertable: HypertableId,
+    table: &Table,
+    points: &[Vec<i64>],
+) -> Result<()> {
+    if transaction.holds_catalog() {
+        return create(cluster, transaction, hypertable, table, points).await;
+    }
+    let mut attempts_left = CHUNK_CREATION_ATTEMPTS_MAX;
+    loop {
+        attempts_left -= 1;
+        let own = Transaction::new(cluster, transaction.user());
+        let made = match create(cluster, &own, hypertable, table, points).await {
+            Ok(()) => own.commit(None).await,
+            Err(error) => {
+                own.rollback().await;
+                Err(error)
+            }
+        };
+        for notice in own.take_notices() {
+            transaction.notice(notice);
+        }
+        match made {
+            // A creation that was cut off before its decision may have left the table prepared, and chunk numbers come
+            // back when nothing was decided. The resolver clears it away.
+            Err(error) if error.code() == codes::DUPLICATE_TABLE && attempts_left > 0 => {
+                for node in &cluster.store.state().nodes {
+                    cluster.live.suspect(&node.name);
+                }
+                cluster.host.sleep(RESOLVER_INTERVAL / 2).await;
+            }
+            made => return made,
+        }
+    }
+}
+
+async fn create(
+    cluster: &Arc<Cluster>,
+    transaction: &Transaction,
+    hypertable: HypertableId,
+    table: &Table,
+    points: &[Vec<i64>],
+) -> Result<()> {
+    transaction.lock_catalog().await?;
+    let mut statements: BTreeMap<String, String> = BTreeMap::new();
+    let nodes = &cluster.nodes;
+    let down: BTreeSet<String> =
+        transaction.state().nodes.iter().filter(|node| !nodes.is_up(&node.name)).map(|node| node.name.clone()).collect();
+    for point in points {
+        // Each chunk is planned on a state that has the ones before it.
+        let state = transaction.state();
+        let planned = state.plan_chunk(hypertable, point, cluster.host.utc_micros(), &down)?;
+        let ChunkPlan::Create { chunk, notices } = planned else { continue };
+        let definition = state.hypertables.get(&hypertable).ok_or_else(|| Error::internal("no such hypertable"))?;
+        let sql = create_chunk_table(table, definition, &chunk)?;
+        for node in &chunk.nodes {
+            statements.entry(node.clone()).or_default().push_str(&sql);
+        }
+        notices.into_iter().for_each(|notice| transaction.notice(notice));
+        transaction.change(Change::CreateChunk { chunk })?;
+    }
+    let on_nodes = statements.iter().map(|(node, sql)| async {
+        let mut writer = transaction.join(node).await?;
+        writer.run(sql).await
+    });
+    try_join_all(on_nodes).await?;
+    probe!(cluster.host, "chunk.created");
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! The tables inside a database's redb file, and redb's errors in PostgreSQL's words.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `meta` | name | format version, next ids |
+//! | `schemas` | name | |
+//! | `tables` | table id | [`Table`](super::table::Table) as JSON |
+//! | `segments` | table id, position | data id, rows, bytes: committed segments |
+//! | `pending` | transaction, data id | table id, rows, bytes: segments of undecided transactions |
+//! | `data` | data id | a segment's rows ([`segment`](super::segment)) |
+//! | `bounds` | data id | its smallest and largest values |
+//! | `keys/<table id>/<key>` | key bytes | transaction that wrote it |
+//! | `prepared` | gid | [`Record`](super::prepared::Record) as JSON |
+//!
+//! A key belongs to a committed row unless its transaction is open or prepared; commit need not touch it.
+
+use crate::error::{Error, Result, codes};
+use crate::host::Host;
+use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
+
+pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+pub(super) const SCHEMAS: TableDefinition<&str, ()> = TableDefinition::new("schemas");
+pub(super) const TABLES: TableDefinition<u64, &[u8]> = TableDefinition::new("tables");
+pub(super) const SEGMENTS: TableDefinition<(u64, u64), (u64, u64, u64)> = TableDefinition::new("segments");
+pub(super) const PENDING: TableDefinition<(u64, u64), (u64, u64, u64)> = TableDefinition::new("pending");
+pub(super) const DATA: TableDefinition<u64, &[u8]> = TableDefinition::new("data");
+pub(super) const BOUNDS: TableDefinition<u64, &[u8]> = TableDefinition::new("bounds");
+pub(super) const PREPARED: TableDefinition<&str, &[u8]> = TableDefinition::new("prepared");
+
+/// Prefix of the names of key tables.
+pub(super) const KEYS_PREFIX: &str = "keys/";
+
+/// Changes with every incompatible change of the tables above, of segments, or of Arrow's row encoding.
+const FORMAT: u64 = 1;
+
+/// redb's page cache of one database: enough for a few segments being written and the inner pages of the trees.
+const CACHE_BYTES: usize = 32 << 20;
+
+pub(super) fn keys_table(table: u64, key: usize) -> String {
+    format!("{KEYS_PREFIX}{table}/{key}")
+}
+
+/// The table id in a name made by [`keys_table`].
+pub(super) fn keys_table_owner(name: &str) -> Option<u64> {
+    name.strip_prefix(KEYS_PREFIX)?.split('/').next()?.parse().ok()
+}
+
+pub(super) fn keys_definition(name: &str) -> TableDefinition<'_, &'static [u8], u64> {
+    TableDefinition::new(name)
+}
+
+/// The host's boxed backend as a type of its own, which redb asks for.
+#[derive(Debug)]
+struct Backend(Box<dyn redb::StorageBackend>);
+
+impl redb::StorageBackend for Backend {
+    fn len(&self) -> std::io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> std::io::Result<()> {
+        self.0.close()
+    }
+}
+
+/// Opens or creates the file and its tables. Blocks.
+pub(super) fn open(host: &Host, path: &str) -> Result<Database> {
+    let backend = Backend(host.disk().open(path)?);
+    let database = redb::Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create_with_backend(backend)
+        .map_err(|e| open_error(path, e))?;
+    if format_of(&database)? != Some(FORMAT) {
+        initialize(&database, path)?;
+    }
+    Ok(database)
+}
+
+fn format_of(database: &Database) -> Result<Option<u64>> {
+    let read = database.begin_read().map_err(storage)?;
+    match read.open_table(META) {
+        Ok(meta) => Ok(meta.get("format").map_err(storage)?.map(|v| v.value())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(e) => Err(storage(e)),
+    }
+}
+
+/// Creates all tables in a new file. A crash before leaves an empty redb file, which counts as new again.
+fn initialize(database: &Database, path: &str) -> Result<()> {
+    let write = database.begin_write().map_err(storage)?;
+    let found = match format_of(database)? {
+        Some(version) => Some(format!("version {version}")),
+        None if write.list_tables().map_err(storage)?.next().is_some() => Some("no version".to_string()),
+        None => None,
+    };
+    if let Some(found) = found {
+        return Err(incompatible(path, &format!("The store has {found}, this program reads version {FORMAT}.")));
+    }
+    write.open_table(META).map_err(storage)?.insert("format", FORMAT).map_err(storage)?;
+    write.open_table(SCHEMAS).map_err(storage)?.insert("public", ()).map_err(storage)?;
+    write.open_table(TABLES).map_err(storage)?;
+    write.open_table(SEGMENTS).map_err(storage)?;
+    write.open_table(PENDING).map_err(storage)?;
+    write.open_table(DATA).map_err(storage)?;
+    write.open_table(BOUNDS).map_err(storage)?;
+    write.open_table(PREPARED).map_err(storage)?;
+    write.commit().map_err(storage)
+}
+
+fn incompatible(path: &str, detail: &str) -> Error {
+    Error::new(codes::OBJECT_NOT_IN_PREREQUISITE_STATE, "database files are incompatible with this program")
+        .with_detail(format!("{path}: {detail}"))
+        .with_hint("Use the program that wrote them, or an empty directory.")
+}
+
+fn open_error(path: &str, error: redb::DatabaseError) -> Error {
+    match error {
+        redb::DatabaseError::UpgradeRequired(version) => {
+            incompatible(path, &format!("The file has redb format {version}."))
+        }
+        redb::DatabaseError::Storage(redb::StorageError::Io(e)) if e.kind() == std::io::ErrorKind::InvalidData => {
+            Error::new(codes::DATA_CORRUPTED, format!("\"{path}\" is not a Hypertile database: {e}"))
+        }
+        redb::DatabaseError::DatabaseAlreadyOpen => {
+            Error::new(codes::OBJECT_IN_USE, format!("\"{path}\" is in use by another process"))
+        }
+        other => storage(other),
+    }
+}
+
+/// Any redb error with the nearest SQLSTATE.
+pub(super) fn storage(error: impl Into<redb::Error>) -> Error {
+    match error.into() {
+        redb::Error::Io(e) => Error::from(e),
+        redb::Error::Backend(e) => Error::new(codes::IO_ERROR, e.to_string()),
+        redb::Error::Corrupted(what) => Error::new(codes::DATA_CORRUPTED, what),
+        redb::Error::PreviousIo => Error::new(codes::IO_ERROR, "the database is closed after an I/O error")
+            .with_hint("Restart the server once the disk is in order."),
+        redb::Error::DatabaseClosed => Error::new(codes::IO_ERROR, "the database was closed"),
+        other => Error::internal(other.to_string()),
+    }
+}
+
+/// Whether `key` is in a key table, and which transaction wrote it. A table without keys has no key table.
+pub(super) struct KeyReader(Option<redb::ReadOnlyTable<&'static [u8], u64>>);
+
+impl KeyReader {
+    pub fn open(read: &ReadTransaction, table: u64, key: usize) -> Result<KeyReader> {
+        match read.open_table(keys_definition(&keys_table(table, key))) {
+            Ok(table) => Ok(KeyReader(Some(table))),
+            Err(TableError::TableDoesNotExist(_)) => Ok(KeyReader(None)),
+            Err(e) => Err(storage(e)),
+        }
+    }
+
+    pub fn writer(&self, key: &[u8]) -> Result<Option<u64>> {
+        let Some(table) = &self.0 else { return Ok(None) };
+        Ok(table.get(key).map_err(storage)?.map(|v| v.value()))
+    }
+}
+
+/// Forgets all keys of a table. Key tables of one table are always created together, so the first gap is the end.
+pub(super) fn delete_keys(write: &WriteTransaction, table: u64) -> Result<(), TableError> {
+    let mut key = 0;
+    while write.delete_table(keys_definition(&keys_table(table, key)))? {
+        key += 1;
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Power losses and failing disks.
+
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::store::{self, BOUNDS, DATA, PENDING, SEGMENTS};
+use crate::engine::test_host::{self, TestDisk};
+use crate::engine::test_support::*;
+use crate::error::{Kind, codes};
+use redb::{ReadableTable, ReadableTableMetadata, TableHandle};
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+/// A reproducible coin.
+fn coin(mut seed: u64) -> impl FnMut() -> bool {
+    move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed >> 63 == 1
+    }
+}
+
+/// No segment without an owner, no pending row without a transaction, no key table without a table.
+fn assert_no_leftovers(engine: &Arc<Engine>) {
+    let snapshot = engine.core.published();
+    let data = snapshot.read.open_table(DATA).unwrap();
+    let mut owned = std::collections::BTreeSet::new();
+    for entry in snapshot.read.open_table(SEGMENTS).unwrap().iter().unwrap() {
+        owned.insert(entry.unwrap().1.value().0);
+    }
+    let open = engine.prepared().iter().map(|prepared| prepared.transaction).collect::<Vec<_>>();
+    for entry in snapshot.read.open_table(PENDING).unwrap().iter().unwrap() {
+        let (transaction, segment) = entry.unwrap().0.value();
+        assert!(open.contains(&transaction), "rows of transaction {transaction} were left behind");
+        owned.insert(segment);
+    }
+    assert_eq!(data.iter().unwrap().map(|entry| entry.unwrap().0.value()).collect::<Vec<_>>(), Vec::from_iter(owned));
+    assert!(snapshot.read.open_table(BOUNDS).unwrap().len().unwrap() <= data.len().unwrap());
+    for table in snapshot.read.list_tables().unwrap() {
+        let Some(owner) = store::keys_table_owner(table.name()) else { continue };
+        assert!(snapshot.catalog.by_id(owner).is_some() || !open.is_empty(), "{} was left behind", table.name());
+    }
+}
+
+#[tokio::test]
+async fn acknowledged_commits_survive_power_losses_at_any_write() {
+    for seed in 0..150u64 {
+        let disk = TestDisk::new();
+        let engine = open_spilling(&disk, 4_000).await;
+        let table = create(&engine, keyed("t")).await;
+        disk.fail_after(3 + seed as i64, ErrorKind::Other);
+        let mut acknowledged = Vec::new();
+        let mut attempted = Vec::new();
+        let mut prepared = None;
+        for round in 0..40 {
+            let rows = round * 1_000..round * 1_000 + if round % 5 == 4 { 900 } else { 1 + round % 3 };
+            let mut transaction = begin(&engine);
+            attempted = Vec::from_iter(rows.clone());
+            if transaction.append(&table, values(rows)).await.is_err() {
+                break;
+            }
+            let outcome = match round % 7 {
+                6 => {
+                    let gid = format!("g{round}");
+                    let outcome = transaction.prepare(&gid, "me").await;
+                    prepared = Some((gid.clone(), attempted.clone(), outcome.is_ok()));
+                    match outcome {
+                        Ok(()) => engine.commit_prepared(&gid).await,
+                        Err(error) => Err(error),
+                    }
+                }
+                _ => transaction.commit().await,
+            };
+            if outcome.is_err() {
+                break;
+            }
+            prepared = None;
+            acknowledged.append(&mut attempted);
+        }
+        disk.lose_power(coin(seed));
+        drop(engine);
+        let engine = open(&disk).await;
+        if let Some((gid, rows, acknowledged_prepare)) = prepared {
+            // Prepared for certain, perhaps prepared, or already committed: the decision works out the same.
+            let outcome = engine.commit_prepared(&gid).await;
+            let there = committed(&engine, &table).await.ends_with(&rows);
+            assert!(outcome.is_err() || there, "seed {seed}: the prepared rows are lost");
+            assert!(there || !acknowledged_prepare, "seed {seed}: an acknowledged PREPARE is lost");
+        }
+        let rows = committed(&engine, &table).await;
+        let with_last = [acknowledged.clone(), attempted].concat();
+        assert!(rows == acknowledged || rows == with_last, "seed {seed}: {rows:?} of {acknowledged:?}");
+        assert_no_leftovers(&engine);
+        insert(&engine, &table, [-1]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn spilled_rows_of_undecided_transactions_are_removed_at_the_next_start() {
+    let disk = TestDisk::new();
+    let engine = open_spilling(&disk, 4_000).await;
+    let table = create(&engine, keyed("t")).await;
+    let mut undecided = begin(&engine);
+    undecided.append(&table, values(0..5_000)).await.unwrap();
+    let new = undecided.create_table(keyed("new")).unwrap();
+    undecided.append(&new, values(0..5_000)).await.unwrap();
+    // Makes the spilled segments durable along with its own row.
+    insert(&engine, &table, [-1]).await.unwrap();
+    disk.lose_power(coin(1));
+    drop(undecided);
+    drop(engine);
+    let engine = open(&disk).await;
+    assert_eq!(committed(&engine, &table).await, [-1]);
+    assert_no_leftovers(&engine);
+    insert(&engine, &table, 0..5_000).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rollback_leaves_nothing_behind() {
+    let engine = open_spilling(&TestDisk::new(), 4_000).await;
+    let table = create(&engine, keyed("t")).await;
+    let mut transaction = begin(&engine);
+    let new = transaction.create_table(keyed("new")).unwrap();
+    transaction.append(&table, values(0..5_000)).await.unwrap();
+    transaction.append(&new, values(0..5_000)).await.unwrap();
+    drop(transaction);
+    insert(&engine, &table, [1]).await.unwrap();
+    assert_no_leftovers(&engine);
+}
+
+#[tokio::test]
+async fn a_failed_write_is_reported_and_later_writes_are_refused_clearly() {
+    let disk = TestDisk::new();
+    let engine = open(&disk).await;
+    let table = create(&engine, plain("t")).await;
+    insert(&engine, &table, [1]).await.unwrap();
+    disk.fail_after(0, ErrorKind::StorageFull);
+    let error = insert(&engine, &table, [2]).await.unwrap_err();
+    assert!([codes::DISK_FULL, codes::TRANSACTION_RESOLUTION_UNKNOWN].contains(&error.code()), "{error}");
+    disk.repair();
+    let error = insert(&engine, &table, [3]).await.unwrap_err();
+    assert_eq!(error.code(), codes::IO_ERROR);
+    assert!(error.hint().is_some());
+    drop(engine);
+    let engine = open(&disk).await;
+    let rows = committed(&engine, &table).await;
+    assert!(rows == [1] || rows == [1, 2], "{rows:?}");
+    insert(&engine, &table, [4]).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_outcome_nobody_can_know_is_called_unknown() {
+    for operations in 0..40 {
+        let disk = TestDisk::new();
+        let engine = open(&disk).await;
+        let table = create(&engine, plain("t")).await;
+        disk.fail_after(operations, ErrorKind::Other);
+        let outcome = insert(&engine, &table, [1]).await;
+        disk.lose_power(coin(operations as u64));
+        drop(engine);
+        let engine = open(&disk).await;
+        let there = committed(&engine, &table).await == [1];
+        match outcome {
+            Ok(()) => assert!(there),
+            Err(error) => assert!(!there || error.kind() == Kind::Unknown, "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_another_version_is_refused_by_name() {
+    let disk = TestDisk::new();
+    drop(open(&disk).await);
+    let host = test_host::host(&disk);
+    let database = store::open(&host, "db").unwrap();
+    let write = database.begin_write().unwrap();
+    write.open_table(store::META).unwrap().insert("format", 99).unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let error = Engine::open(&host, "db").await.err().unwrap();
+    assert_eq!(error.code(), codes::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    assert_eq!(error.message(), "database files are incompatible with this program");
+    assert!(error.detail().unwrap().starts_with("db: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_by_name() {
+    let disk = TestDisk::new();
+    crate::host::Disk::write(&disk, "db", &[b'x'; 10_000]).unwrap();
+    let error = Core::open(test_host::host(&disk), "db", 1).err().unwrap();
+    assert_eq!(error.code(), codes::DATA_CORRUPTED);
+    assert!(error.message().contains("\"db\""), "{error}");
+}
+
+#[tokio::test]
+async fn a_power_loss_while_the_file_is_created_leaves_a_file_that_opens() {
+    for operations in 0..30 {
+        let disk = TestDisk::new();
+        disk.fail_after(operations, ErrorKind::Other);
+        let first = Engine::open(&test_host::host(&disk), "db").await;
+        disk.lose_power(coin(operations as u64));
+        drop(first);
+        let engine = open(&disk).await;
+        create(&engine, plain("t")).await;
+    }
+}

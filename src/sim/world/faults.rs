@@ -1,0 +1,255 @@
+//! What can go wrong in a world, as calls and as values.
+
+use super::{ClockFault, Crash, DiskFaults, Event, Node, World, lock};
+use std::fmt;
+use std::time::Duration;
+
+/// The node a fault hits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The one that reached the probe. Nobody, if the fault does not come from a probe.
+    Striker,
+    Node(String),
+}
+
+/// A fault as a value: armed at a probe, put into a schedule, printed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    Crash {
+        whom: Whom,
+        how: Crash,
+    },
+    Restart {
+        whom: Whom,
+    },
+    Pause {
+        whom: Whom,
+    },
+    Resume {
+        whom: Whom,
+    },
+    /// No messages between any of `left` and any of `right`; with `one_way`, only those from left to right.
+    Partition {
+        left: Vec<String>,
+        right: Vec<String>,
+        one_way: bool,
+    },
+    Heal,
+    Clock {
+        whom: Whom,
+        fault: ClockFault,
+    },
+    /// From now on the node's disk behaves like this.
+    Disk {
+        whom: Whom,
+        faults: DiskFaults,
+    },
+    /// One after the other, at once.
+    All(Vec<Fault>),
+    /// Later. Nothing waits for it.
+    After(Duration, Box<Fault>),
+}
+
+impl Fault {
+    pub fn crash(node: &str, how: Crash) -> Fault {
+        Fault::Crash { whom: Whom::Node(node.to_string()), how }
+    }
+
+    pub fn restart(node: &str) -> Fault {
+        Fault::Restart { whom: Whom::Node(node.to_string()) }
+    }
+
+    /// Down, and up again after `down_for`.
+    pub fn bounce(node: &str, how: Crash, down_for: Duration) -> Fault {
+        Fault::All(vec![Fault::crash(node, how), Fault::After(down_for, Box::new(Fault::restart(node)))])
+    }
+
+    /// The same fault with the striker's name in place of [`Whom::Striker`]: what comes later must still know.
+    fn named(&self, striker: &str) -> Fault {
+        let whom = |whom: &Whom| match whom {
+            Whom::Striker => Whom::Node(striker.to_string()),
+            Whom::Node(_) => whom.clone(),
+        };
+        match self {
+            Fault::Crash { whom: who, how } => Fault::Crash { whom: whom(who), how: *how },
+            Fault::Restart { whom: who } => Fault::Restart { whom: whom(who) },
+            Fault::Pause { whom: who } => Fault::Pause { whom: whom(who) },
+            Fault::Resume { whom: who } => Fault::Resume { whom: whom(who) },
+            Fault::Clock { whom: who, fault } => Fault::Clock { whom: whom(who), fault: *fault },
+            Fault::Disk { whom: who, faults } => Fault::Disk { whom: whom(who), faults: faults.clone() },
+            Fault::All(faults) => Fault::All(faults.iter().map(|fault| fault.named(striker)).collect()),
+            Fault::After(delay, fault) => Fault::After(*delay, Box::new(fault.named(striker))),
+            Fault::Partition { .. } | Fault::Heal => self.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Whom::Striker => f.write_str("the striker"),
+            Whom::Node(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Crash { whom, how: Crash::PowerLoss } => write!(f, "power loss of {whom}"),
+            Fault::Crash { whom, how: Crash::Process } => write!(f, "kill {whom}"),
+            Fault::Restart { whom } => write!(f, "restart {whom}"),
+            Fault::Pause { whom } => write!(f, "pause {whom}"),
+            Fault::Resume { whom } => write!(f, "resume {whom}"),
+            Fault::Partition { left, right, one_way } => {
+                let arrow = if *one_way { "->" } else { "|" };
+                write!(f, "partition {} {arrow} {}", left.join(" "), right.join(" "))
+            }
+            Fault::Heal => f.write_str("heal"),
+            Fault::Clock { whom, fault } => write!(f, "clock of {whom} {fault}"),
+            Fault::Disk { whom, faults } => write!(f, "disk of {whom} {faults:?}"),
+            Fault::All(faults) => {
+                let all: Vec<String> = faults.iter().map(Fault::to_string).collect();
+                f.write_str(&all.join(", "))
+            }
+            Fault::After(delay, fault) => write!(f, "after {delay:?} {fault}"),
+        }
+    }
+}
+
+impl World {
+    /// A fault that names its nodes. [`Whom::Striker`] means nobody here.
+    pub fn inflict(&self, fault: &Fault) {
+        match fault {
+            Fault::Crash { whom: Whom::Node(name), how } => self.crash(name, *how),
+            Fault::Restart { whom: Whom::Node(name) } => self.restart(name),
+            Fault::Pause { whom: Whom::Node(name) } => self.pause(name),
+            Fault::Resume { whom: Whom::Node(name) } => self.resume(name),
+            Fault::Clock { whom: Whom::Node(name), fault } => self.set_clock(name, *fault),
+            Fault::Disk { whom: Whom::Node(name), faults } => self.disk(name).set_faults(faults.clone()),
+            Fault::Partition { left, right, one_way } => self.part(left, right, *one_way),
+            Fault::Heal => self.heal(),
+            Fault::All(faults) => faults.iter().for_each(|fault| self.inflict(fault)),
+            Fault::After(delay, fault) => self.inflict_later(*delay, (**fault).clone()),
+            _ => {}
+        }
+    }
+
+    pub(super) fn inflict_by(&self, striker: &str, fault: &Fault) {
+        self.inflict(&fault.named(striker));
+    }
+
+    fn inflict_later(&self, delay: Duration, fault: Fault) {
+        let (world, nap) = (self.downgrade(), self.0.agenda.sleep(&self.0.life, delay));
+        self.spawn(async move {
+            nap.await;
+            if let Some(world) = world.upgrade() {
+                world.inflict(&fault);
+            }
+        });
+    }
+
+    /// Takes the node down at once, also from inside one of its own tasks: from this call on nothing that its
+    /// process does has any effect. A node that is down can still lose its power. Unknown names have no effect.
+    pub fn crash(&self, name: &str, how: Crash) {
+        self.on(name, |node| {
+            if node.running.is_none() && how == Crash::Process {
+                return;
+            }
+            self.end_process(node);
+            self.0.recorder.record(Event::Crashed { node: node.name.clone(), how });
+            self.0.network.crash(node.index, how);
+            if how == Crash::PowerLoss {
+                node.disk.lose_power();
+            }
+        });
+    }
+
+    /// The process stands still (SIGSTOP); its machine goes on to receive. Time passes for everybody.
+    pub fn pause(&self, name: &str) {
+        self.on(name, |node| {
+            let Some(process) = node.running.as_mut().filter(|process| !process.paused) else { return };
+            process.paused = true;
+            self.0.runtime.pause(process.executor.id());
+            self.0.recorder.record(Event::Paused { node: node.name.clone() });
+        });
+    }
+
+    pub fn resume(&self, name: &str) {
+        self.on(name, |node| {
+            let Some(process) = node.running.as_mut().filter(|process| process.paused) else { return };
+            process.paused = false;
+            self.0.runtime.resume(process.executor.id());
+            self.0.recorder.record(Event::Resumed { node: node.name.clone() });
+        });
+    }
+
+    /// No messages between the two groups, in both directions. Earlier partitions stay.
+    pub fn partition(&self, left: &[&str], right: &[&str]) {
+        self.part(left, right, false);
+    }
+
+    /// No messages from `from` to `to`; the way back stays open.
+    pub fn partition_one_way(&self, from: &[&str], to: &[&str]) {
+        self.part(from, to, true);
+    }
+
+    /// No messages between nodes of different groups.
+    pub fn partition_groups(&self, groups: &[&[&str]]) {
+        for (index, left) in groups.iter().enumerate() {
+            for right in &groups[index + 1..] {
+                self.partition(left, right);
+            }
+        }
+    }
+
+    fn part(&self, left: &[impl AsRef<str>], right: &[impl AsRef<str>], one_way: bool) {
+        for from in left {
+            for to in right {
+                let Some((from, to)) = self.pair(from.as_ref(), to.as_ref()) else { continue };
+                self.0.network.cut(from, to);
+                if !one_way {
+                    self.0.network.cut(to, from);
+                }
+            }
+        }
+    }
+
+    /// Messages from `from` to `to` take this much longer, until the next heal.
+    pub fn slow(&self, from: &str, to: &str, by: Duration) {
+        if let Some((from, to)) = self.pair(from, to) {
+            self.0.network.slow(from, to, by);
+        }
+    }
+
+    /// The chance that a message from `from` to `to` is lost and sent again, until the next heal.
+    pub fn lose(&self, from: &str, to: &str, chance: f64) {
+        if let Some((from, to)) = self.pair(from, to) {
+            self.0.network.lose(from, to, chance);
+        }
+    }
+
+    /// All links are whole and fast again. Machines that are down stay down.
+    pub fn heal(&self) {
+        self.0.network.heal();
+    }
+
+    pub fn set_clock(&self, name: &str, fault: ClockFault) {
+        let now = self.true_utc_micros();
+        self.on(name, |node| {
+            lock(&node.clock).apply(fault, now);
+            self.0.recorder.record(Event::Clock { node: node.name.clone(), fault });
+        });
+    }
+
+    fn on(&self, name: &str, work: impl FnOnce(&mut Node)) {
+        if let Some(node) = lock(&self.0.nodes).get_mut(name) {
+            work(node);
+        }
+    }
+
+    fn pair(&self, left: &str, right: &str) -> Option<(usize, usize)> {
+        let nodes = lock(&self.0.nodes);
+        Some((nodes.get(left)?.index, nodes.get(right)?.index))
+    }
+}
