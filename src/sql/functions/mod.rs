@@ -3,8 +3,9 @@
 //! What a function asks of its surroundings (who is connected, what time it is, a random number) comes from the
 //! session's [`Environment`]: DataFusion's own `now()`, `random()` and `uuid()`, which ask the machine, are replaced.
 //!
-//! Reading order: this file, [`time_bucket`], [`first_last`], [`hash`], [`surroundings`].
+//! Reading order: this file, [`time_bucket`], [`at_time_zone`], [`first_last`], [`hash`], [`surroundings`].
 
+pub mod at_time_zone;
 pub mod first_last;
 pub mod hash;
 pub mod surroundings;
@@ -39,7 +40,8 @@ pub trait Environment: Send + Sync {
 
 /// All scalar functions; names given twice replace DataFusion's.
 pub fn scalar(environment: &Arc<dyn Environment>) -> Vec<ScalarUDF> {
-    let mut functions = vec![ScalarUDF::from(time_bucket::TimeBucket::new())];
+    let mut functions =
+        vec![ScalarUDF::from(time_bucket::TimeBucket::new()), ScalarUDF::from(at_time_zone::AtTimeZone::new())];
     functions.extend(hash::functions());
     functions.extend(surroundings::functions(environment));
     functions

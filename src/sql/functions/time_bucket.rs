@@ -201,7 +201,7 @@ fn month(micros: i64) -> crate::error::Result<i64> {
 }
 
 /// `value + interval`, as PostgreSQL adds: months first (clamped to the month's end), then days, then time.
-fn add(value: i64, interval: IntervalMonthDayNano, negative: bool) -> crate::error::Result<i64> {
+pub fn add(value: i64, interval: IntervalMonthDayNano, negative: bool) -> crate::error::Result<i64> {
     let sign = if negative { -1 } else { 1 };
     let months = interval.months * sign;
     let mut at = naive(value)?;
