@@ -100,8 +100,10 @@ fn range_check(dimension: &Dimension, slice: &Slice) -> Option<String> {
 fn time_literal(ty: &Type, micros: i64) -> Option<String> {
     // A day begins in the slice if its midnight does, so a bound within a day counts from the next one.
     let micros = match *ty {
-        Type::DATE => micros.div_euclid(MICROS_PER_DAY).checked_add((micros.rem_euclid(MICROS_PER_DAY) > 0).into())?
-            * MICROS_PER_DAY,
+        Type::DATE => {
+            micros.div_euclid(MICROS_PER_DAY).checked_add((micros.rem_euclid(MICROS_PER_DAY) > 0).into())?
+                * MICROS_PER_DAY
+        }
         _ => micros,
     };
     let moment = DateTime::from_timestamp_micros(micros).filter(|moment| (1..=9999).contains(&moment.year()))?;

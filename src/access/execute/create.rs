@@ -68,8 +68,13 @@ async fn create(
     transaction.lock_catalog().await?;
     let mut statements: BTreeMap<String, String> = BTreeMap::new();
     let nodes = &cluster.nodes;
-    let down: BTreeSet<String> =
-        transaction.state().nodes.iter().filter(|node| !nodes.is_up(&node.name)).map(|node| node.name.clone()).collect();
+    let down: BTreeSet<String> = transaction
+        .state()
+        .nodes
+        .iter()
+        .filter(|node| !nodes.is_up(&node.name))
+        .map(|node| node.name.clone())
+        .collect();
     for point in points {
         // Each chunk is planned on a state that has the ones before it.
         let state = transaction.state();

@@ -17,7 +17,7 @@ mod writers;
 use super::cluster::Cluster;
 use super::txn::Transaction;
 use crate::catalog::State;
-use crate::chunk::route::{RowGroup, Router, Target};
+use crate::chunk::route::{Router, RowGroup, Target};
 use crate::engine::table::Table;
 use crate::error::{Error, Result};
 use crate::ids::HypertableId;
@@ -51,7 +51,8 @@ pub async fn write_rows(
         count += batch.num_rows() as u64;
         for group in routing.route(&batch).await? {
             let Target::Chunk(id) = group.target else { return Err(Error::internal("a chunk was not created")) };
-            let chunk = routing.state.chunks.get(&id).ok_or_else(|| Error::internal("a chunk is not in the catalog"))?;
+            let chunk =
+                routing.state.chunks.get(&id).ok_or_else(|| Error::internal("a chunk is not in the catalog"))?;
             writers.send(chunk, &group.select(&batch)?).await?;
         }
     }
