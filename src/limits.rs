@@ -72,9 +72,9 @@ pub const IDENTIFIER_BYTES_MAX: usize = 63;
 
 const _: () = assert!((SEGMENT_BYTES_MAX + 256).is_power_of_two());
 const _: () = assert!(HEARTBEAT_INTERVAL.as_millis() < NODE_DOWN_AFTER.as_millis());
-
-/// Pause after a failed accept (out of file descriptors, …).
-pub const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 // A node that is down is noticed, and one that came back is resolved, before a waiting statement gives up.
 const _: () =
     assert!(NODE_DOWN_AFTER.as_millis() + 2 * RESOLVER_INTERVAL.as_millis() < RESOLUTION_WAIT_MAX.as_millis());
+
+/// Pause after a failed accept (out of file descriptors, …).
+pub const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);

@@ -98,7 +98,8 @@ pub trait CopySink: Send {
 ///
 /// Transactions: `execute` outside an explicit block starts an implicit transaction that lives until `sync`.
 /// The server loop calls `sync(true)` after the last statement of a simple query (before its CommandComplete goes
-/// out) and at each Sync message, `sync(false)` after an error.
+/// out) and at each Sync message, `sync(false)` after an error. `sync` is never dropped half-way. Inside an explicit
+/// block `sync(true)` does nothing, not even to rows that a suspended portal has yet to send.
 #[async_trait]
 pub trait Frontend: Send + 'static {
     type Statement: Send + Sync + 'static;
@@ -122,6 +123,7 @@ pub trait Frontend: Send + 'static {
     /// `sync(false)` marks it failed.
     async fn sync(&mut self, ok: bool) -> Result<()>;
 
+    /// `InTransaction` and `Failed` inside an explicit block only; an implicit transaction counts as `Idle`.
     fn status(&self) -> TransactionStatus;
 
     /// Notices since the last call, in order.

@@ -146,12 +146,8 @@ impl<'a> Builder<'a> {
         }
         let finished = match call.name {
             "count" => {
-                let merged = self.part(&call, "count", sum_udaf(), &DataType::Int64)?;
-                // A sum over no node's answer is NULL; with GROUP BY there is no such group.
-                match self.aggregate.group_expr.is_empty() {
-                    true => coalesce_zero(merged),
-                    false => merged,
-                }
+                // A sum over no node's answer is NULL, and the plan above may count on a count being none.
+                coalesce_zero(self.part(&call, "count", sum_udaf(), &DataType::Int64)?)
             }
             "avg" if *field.data_type() == DataType::Float64 => {
                 let sum = self.part(&call, "sum", sum_udaf(), &DataType::Float64)?;
@@ -298,6 +294,9 @@ struct Call {
     udaf: Arc<AggregateUDF>,
     distinct: bool,
     argument: String,
+    /// The same to `count`, and to the sum that an average is made of.
+    counted: String,
+    averaged: String,
     /// ` FILTER (WHERE …)`, or nothing.
     filter: String,
     result: DataType,
@@ -337,6 +336,8 @@ impl Call {
             name,
             udaf: function.func.clone(),
             distinct: params.distinct,
+            counted: counted_sql(renderer, argument)?,
+            averaged: averaged_sql(renderer, name, argument)?,
             argument: argument_sql(renderer, name, argument, params.distinct)?,
             filter,
             result: field.data_type().clone(),
@@ -355,13 +356,37 @@ impl Call {
 
     fn sql(&self, function: &str, data_type: &DataType) -> Result<String, Reason> {
         let distinct = if self.distinct { "DISTINCT " } else { "" };
-        let sql = format!("{function}({distinct}{}){}", self.argument, self.filter);
+        let argument = match (self.name, function) {
+            ("avg", "count") => &self.counted,
+            ("avg", "sum") => &self.averaged,
+            _ => &self.argument,
+        };
+        let sql = format!("{function}({distinct}{argument}){}", self.filter);
         match (function, data_type) {
             // PostgreSQL sums bigint as numeric, and numeric without a scale.
-            ("sum", DataType::Int64 | DataType::UInt64) => Ok(format!("({sql})::bigint")),
-            ("sum", DataType::Decimal128(..)) => Ok(format!("({sql})::{}", sql_type(data_type)?)),
+            ("sum", DataType::Int64 | DataType::UInt64) => Ok(format!("{sql}::bigint")),
+            ("sum", DataType::Decimal128(..)) => Ok(format!("{sql}::{}", sql_type(data_type)?)),
             _ => Ok(sql),
         }
+    }
+}
+
+/// What was cast is NULL exactly when its cast is.
+fn counted_sql(renderer: &mut Renderer, argument: &Expr) -> Result<String, Reason> {
+    match argument {
+        Expr::Cast(cast) => counted_sql(renderer, &cast.expr),
+        other => argument_sql(renderer, "count", other, false),
+    }
+}
+
+fn averaged_sql(renderer: &mut Renderer, name: &str, argument: &Expr) -> Result<String, Reason> {
+    let sql = argument_sql(renderer, name, argument, false)?;
+    let narrow = |inner: &Expr| renderer.class_of(inner) == Ok(Class::Integer);
+    match argument {
+        // DataFusion names a column without its casts: beside a sum of the same column the name would be taken.
+        Expr::Cast(cast) if narrow(&cast.expr) => Ok(format!("{sql} + 0")),
+        other if narrow(other) => Ok(format!("{sql} + 0")),
+        _ => Ok(sql),
     }
 }
 
@@ -373,6 +398,12 @@ fn argument_sql(renderer: &mut Renderer, name: &str, argument: &Expr, distinct: 
             Expr::Column(column) => renderer.column(column),
             other => renderer.expression(other),
         };
+    }
+    if let ("sum", Expr::Cast(cast)) = (name, argument)
+        && (renderer.class_of(argument)?, renderer.class_of(&cast.expr)?) == (Class::Integer, Class::Integer)
+    {
+        // Both sides add up smaller integers as bigint anyway.
+        return argument_sql(renderer, name, &cast.expr, distinct);
     }
     let data_type = renderer.type_of(argument)?;
     let class = renderer.class_of(argument)?;

@@ -4,31 +4,19 @@
 
 use super::bucket::width_micros;
 use super::literal::{Class, class, keeps_micros};
-use crate::catalog::{Dimension, DimensionKind};
-use crate::chunk::slice::{Hypercube, Slice};
+use crate::catalog::Dimension;
+use crate::chunk::exclusion::{Coordinates, can_match};
+use crate::chunk::slice::Hypercube;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::expr::{Between, InList};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::scalar::ScalarValue;
-use std::collections::BTreeSet;
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// Coordinates that can match in one dimension.
+/// Coordinates that can match, one set per dimension, in the hypertable's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Bound {
-    Any,
-    /// Both ends included; nothing matches when `first > last`.
-    Range {
-        first: i64,
-        last: i64,
-    },
-    Values(BTreeSet<i64>),
-}
-
-/// One bound per dimension, in the hypertable's order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bounds(Vec<Bound>);
+pub struct Bounds(Vec<Coordinates>);
 
 impl Bounds {
     /// What all `filters` together leave over. Columns in filters carry no qualifier.
@@ -39,12 +27,12 @@ impl Bounds {
 
     /// Whether the filters say anything at all about a dimension.
     pub fn is_bounded(&self) -> bool {
-        self.0.iter().any(|bound| *bound != Bound::Any)
+        self.0.iter().any(|coordinates| *coordinates != Coordinates::ALL)
     }
 
     /// Whether a chunk may hold a matching row.
     pub fn admit(&self, cube: &Hypercube) -> bool {
-        self.0.iter().zip(&cube.0).all(|(bound, slice)| bound.admits(slice))
+        can_match(cube, &self.0)
     }
 
     fn and(self, other: Bounds) -> Bounds {
@@ -53,39 +41,6 @@ impl Bounds {
 
     fn or(self, other: Bounds) -> Bounds {
         Bounds(self.0.into_iter().zip(other.0).map(|(a, b)| a.or(b)).collect())
-    }
-}
-
-impl Bound {
-    fn admits(&self, slice: &Slice) -> bool {
-        match self {
-            Bound::Any => true,
-            Bound::Range { first, last } => {
-                first <= last && slice.start <= *last && (*first < slice.end || slice.end == i64::MAX)
-            }
-            Bound::Values(values) => values.iter().any(|value| slice.contains(*value)),
-        }
-    }
-
-    fn and(self, other: Bound) -> Bound {
-        match (self, other) {
-            (Bound::Any, known) | (known, Bound::Any) => known,
-            (Bound::Range { first: a, last: b }, Bound::Range { first: c, last: d }) => {
-                Bound::Range { first: a.max(c), last: b.min(d) }
-            }
-            (Bound::Values(a), Bound::Values(b)) => Bound::Values(a.intersection(&b).copied().collect()),
-            (known, _) => known,
-        }
-    }
-
-    fn or(self, other: Bound) -> Bound {
-        match (self, other) {
-            (Bound::Range { first: a, last: b }, Bound::Range { first: c, last: d }) => {
-                Bound::Range { first: a.min(c), last: b.max(d) }
-            }
-            (Bound::Values(a), Bound::Values(b)) => Bound::Values(a.union(&b).copied().collect()),
-            _ => Bound::Any,
-        }
     }
 }
 
@@ -104,12 +59,12 @@ struct Context<'a> {
 
 impl Context<'_> {
     fn anything(&self) -> Bounds {
-        Bounds(vec![Bound::Any; self.dimensions.len()])
+        Bounds(vec![Coordinates::ALL; self.dimensions.len()])
     }
 
-    fn only(&self, dimension: usize, bound: Bound) -> Bounds {
+    fn only(&self, dimension: usize, coordinates: Coordinates) -> Bounds {
         let mut bounds = self.anything();
-        bounds.0[dimension] = bound;
+        bounds.0[dimension] = coordinates;
         bounds
     }
 
@@ -149,13 +104,13 @@ impl Context<'_> {
     fn comparison(&self, inner: &Expr, op: Operator, value: &ScalarValue) -> Bounds {
         if let Some(follows) = self.follows(inner) {
             return match range(&follows, op, value) {
-                Some(bound) => self.only(follows.dimension, bound),
+                Some(coordinates) => self.only(follows.dimension, coordinates),
                 None => self.anything(),
             };
         }
         match (op, self.closed(inner)) {
             (Operator::Eq, Some(position)) => match self.hash(position, value) {
-                Some(hash) => self.only(position, Bound::Values(BTreeSet::from([hash]))),
+                Some(hash) => self.only(position, hash),
                 None => self.anything(),
             },
             _ => self.anything(),
@@ -163,9 +118,7 @@ impl Context<'_> {
     }
 
     fn dimension(&self, column: &str, open: bool) -> Option<usize> {
-        self.dimensions
-            .iter()
-            .position(|known| known.column == column && matches!(known.kind, DimensionKind::Open { .. }) == open)
+        self.dimensions.iter().position(|known| known.column == column && known.is_open() == open)
     }
 
     fn follows(&self, inner: &Expr) -> Option<Follows> {
@@ -220,35 +173,30 @@ impl Context<'_> {
         }
     }
 
-    fn hash(&self, position: usize, value: &ScalarValue) -> Option<i64> {
+    fn hash(&self, position: usize, value: &ScalarValue) -> Option<Coordinates> {
         let dimension = &self.dimensions[position];
         let storage = self.schema.field_with_name(&dimension.column).ok()?.data_type();
-        let (from, to) = (class(&value.data_type())?, class(storage)?);
         // A constant that the column's type cannot hold matches nothing; finding that out is left to the data node.
-        let value = if from == to { value.cast_to(storage).ok()? } else { return None };
-        partition_hash(&value, dimension.type_oid)
+        if class(&value.data_type())? != class(storage)? {
+            return None;
+        }
+        let values = value.cast_to(storage).ok()?.to_array().ok()?;
+        Coordinates::equal_to(&values, dimension).ok()
     }
 }
 
-/// The coordinate of a value in a closed dimension.
-fn partition_hash(value: &ScalarValue, type_oid: u32) -> Option<i64> {
-    let _ = (value, type_oid);
-    None
-}
-
-fn range(follows: &Follows, op: Operator, value: &ScalarValue) -> Option<Bound> {
+fn range(follows: &Follows, op: Operator, value: &ScalarValue) -> Option<Coordinates> {
     let (floor, ceiling) = coordinate(value)?;
-    let from = |first: i64| first.saturating_sub(follows.above);
-    let to = |last: i64| last.saturating_add(follows.below);
-    let (first, last) = match op {
-        Operator::Eq | Operator::IsNotDistinctFrom => (from(floor), to(ceiling)),
-        Operator::GtEq => (from(floor), i64::MAX),
-        Operator::Gt => (from(floor.saturating_add(1)), i64::MAX),
-        Operator::LtEq => (i64::MIN, to(ceiling)),
-        Operator::Lt => (i64::MIN, to(ceiling.saturating_sub(1))),
+    let (least, greatest) = (floor.saturating_sub(follows.above), ceiling.saturating_add(follows.below));
+    // `saturating`: at the very ends of the time line the strict bound is as good as the other.
+    Some(match op {
+        Operator::Eq => Coordinates::from(least).and(Coordinates::up_to(greatest)),
+        Operator::GtEq => Coordinates::from(least),
+        Operator::Gt => Coordinates::from(least.saturating_add(1)),
+        Operator::LtEq => Coordinates::up_to(greatest),
+        Operator::Lt => Coordinates::up_to(greatest.saturating_sub(1)),
         _ => return None,
-    };
-    Some(Bound::Range { first, last })
+    })
 }
 
 /// A constant in coordinate units, rounded down and up.
@@ -273,6 +221,9 @@ fn coordinate(value: &ScalarValue) -> Option<(i64, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::DimensionKind;
+    use crate::chunk::hash::hash_text;
+    use crate::chunk::slice::Slice;
     use crate::ids::DimensionId;
     use crate::sql::types::timestamptz;
     use arrow::datatypes::{Field, Schema, TimeUnit};
@@ -326,5 +277,27 @@ mod tests {
         let as_date = cast(col("time"), DataType::Date32).eq(day);
         assert!(time_only(std::slice::from_ref(&as_date), (10 * DAY_MICROS + 5, 11 * DAY_MICROS)));
         assert!(!time_only(&[as_date], (12 * DAY_MICROS, 13 * DAY_MICROS)));
+    }
+
+    #[test]
+    fn equality_in_space_leaves_the_slices_of_those_hashes() {
+        let dimension = Dimension {
+            id: DimensionId(1),
+            column: "host".into(),
+            type_oid: Type::TEXT.oid(),
+            kind: DimensionKind::Closed { partitions: 2 },
+        };
+        let schema = Arc::new(Schema::new(vec![Field::new("host", DataType::Utf8, false)]));
+        let admits = |filter: Expr, text: &str| {
+            let hash = i64::from(hash_text(text) & 0x7fff_ffff);
+            let cube = Hypercube(vec![Slice { start: hash, end: hash + 1 }]);
+            Bounds::of(std::slice::from_ref(&dimension), &schema, &[filter]).admit(&cube)
+        };
+        let wide = cast(col("host"), DataType::Utf8View);
+        assert!(admits(wide.clone().eq(lit(ScalarValue::Utf8View(Some("a".into())))), "a"));
+        assert!(!admits(wide.eq(lit(ScalarValue::Utf8View(Some("a".into())))), "b"));
+        assert!(admits(col("host").in_list(vec![lit("a"), lit("b")], false), "b"));
+        assert!(!admits(col("host").in_list(vec![lit("a"), lit("b")], false), "c"));
+        assert!(admits(col("host").not_eq(lit("a")), "a"));
     }
 }

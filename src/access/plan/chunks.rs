@@ -1,7 +1,7 @@
 //! Which chunks a query needs, and from which data node each is read.
 
 use super::bounds::Bounds;
-use crate::catalog::{Chunk, Dimension, DimensionKind, Hypertable, State};
+use crate::catalog::{Chunk, Dimension, Hypertable, State};
 use crate::chunk::slice::Slice;
 use crate::error::{Error, Result, codes};
 use std::collections::BTreeMap;
@@ -44,18 +44,14 @@ fn unavailable(chunk: &Chunk) -> Error {
 }
 
 fn closed_slices(hypertable: &Hypertable, chunk: &Chunk) -> Vec<Slice> {
-    let closed = |(dimension, slice): (&Dimension, &Slice)| (!is_open(dimension)).then_some(*slice);
+    let closed = |(dimension, slice): (&Dimension, &Slice)| (!dimension.is_open()).then_some(*slice);
     hypertable.dimensions.iter().zip(&chunk.cube.0).filter_map(closed).collect()
-}
-
-fn is_open(dimension: &Dimension) -> bool {
-    matches!(dimension.kind, DimensionKind::Open { .. })
 }
 
 /// Whether all rows with one value of `column` come from one node: it is a closed dimension, and no two nodes hold
 /// overlapping hash slices. A change of the number of slices, or sibling chunks, can make it false.
 pub fn values_stay_on_one_node(hypertable: &Hypertable, column: &str, assignment: &Assignment) -> bool {
-    let closed = |dimension: &Dimension| !is_open(dimension) && dimension.column == column;
+    let closed = |dimension: &Dimension| !dimension.is_open() && dimension.column == column;
     let Some(position) = hypertable.dimensions.iter().position(closed) else { return false };
     let slices_of = |chunks: &[&Chunk]| chunks.iter().map(|chunk| chunk.cube.0[position]).collect::<Vec<_>>();
     let by_node: Vec<Vec<Slice>> = assignment.values().map(|chunks| slices_of(chunks)).collect();

@@ -121,7 +121,8 @@ fn integer(number: i64) -> String {
     }
 }
 
-/// `shortest` is Rust's shortest text that reads back as the very same bits.
+/// `shortest` is Rust's shortest text that reads back as the very same bits. Quoted, for bare digits with a point are
+/// numeric to PostgreSQL and decimal to the engine, with bounds of their own.
 fn float(number: f64, shortest: String, ty: &str) -> String {
     if number.is_nan() {
         return format!("'NaN'::{ty}");
@@ -129,7 +130,7 @@ fn float(number: f64, shortest: String, ty: &str) -> String {
     if number.is_infinite() {
         return format!("'{}Infinity'::{ty}", if number < 0.0 { "-" } else { "" });
     }
-    if number.is_sign_negative() { format!("('{shortest}'::{ty})") } else { format!("{shortest}::{ty}") }
+    format!("'{shortest}'::{ty}")
 }
 
 fn decimal(unscaled: i128, scale: usize) -> String {
@@ -219,8 +220,8 @@ mod tests {
     fn a_constant_says_its_type() {
         assert_eq!(text(ScalarValue::Int64(Some(-5))), "(-5)");
         assert_eq!(text(ScalarValue::Int64(Some(i64::MIN))), "'-9223372036854775808'::bigint");
-        assert_eq!(text(ScalarValue::Float64(Some(90.0))), "90.0::double precision");
-        assert_eq!(text(ScalarValue::Float64(Some(-0.1))), "('-0.1'::double precision)");
+        assert_eq!(text(ScalarValue::Float64(Some(90.0))), "'90.0'::double precision");
+        assert_eq!(text(ScalarValue::Float64(Some(-0.1))), "'-0.1'::double precision");
         assert_eq!(text(ScalarValue::Float64(Some(f64::NEG_INFINITY))), "'-Infinity'::double precision");
         assert_eq!(text(ScalarValue::Decimal128(Some(-5), 10, 2)), "'-0.05'::numeric(10,2)");
         assert_eq!(text(ScalarValue::Utf8(Some("it's".into()))), "'it''s'");

@@ -1,1 +1,7 @@
-//! To be filled.
+//! Queries over a small hypertable whose data nodes are DataFusion contexts of their own: every answer must be the same
+//! with pushdown, without it, and on one plain table.
+
+mod cluster;
+mod plans;
+mod queries;
+mod random;

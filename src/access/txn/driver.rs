@@ -22,7 +22,7 @@ use crate::access::cluster::Cluster;
 use crate::access::remote::is_loss;
 use crate::catalog::store::Decision;
 use crate::catalog::{Change, State};
-use crate::error::{Error, Result, codes};
+use crate::error::{Error, Kind, Result, codes};
 use crate::ids::quote_literal;
 use crate::limits::{COMMIT_PREPARED_TIMEOUT, PREPARE_TIMEOUT, ROLLBACK_TIMEOUT};
 use crate::probe;
@@ -282,9 +282,14 @@ impl Hands {
                 probe!(self.cluster.host, "txn.decided");
                 Durability::Durable
             }
-            Err(error) => {
+            Err(error) if error.kind() == Kind::Unknown => {
                 self.registration.undecidable();
+                probe!(self.cluster.host, "txn.in_doubt");
                 Durability::Unknown(error)
+            }
+            Err(error) => {
+                self.registration.decided(false);
+                Durability::Failed(error)
             }
         }
     }

@@ -35,8 +35,9 @@ struct Shared {
 struct Registry {
     last_number: u64,
     live: BTreeSet<Gid>,
-    /// The store could not say whether the decision is durable: nobody may touch them before a restart.
-    in_doubt: BTreeSet<Gid>,
+    /// The decision is being stored, or the store could not say whether it is: nobody may touch them. With their
+    /// participants.
+    in_doubt: BTreeMap<Gid, Vec<String>>,
     /// By the decision's gid.
     pending: BTreeMap<String, Pending>,
     suspects: BTreeSet<String>,
@@ -67,7 +68,7 @@ impl Live {
     /// Whether the resolver must leave it alone.
     pub fn is_live(&self, gid: &Gid) -> bool {
         let registry = self.shared.lock();
-        registry.live.contains(gid) || registry.in_doubt.contains(gid)
+        registry.live.contains(gid) || registry.in_doubt.contains_key(gid)
     }
 
     /// Takes over a decision found in the store: its participants block until they confirm.
@@ -76,6 +77,31 @@ impl Live {
         let unconfirmed: BTreeSet<String> = participants.iter().cloned().collect();
         registry.suspects.extend(unconfirmed.iter().cloned());
         registry.pending.insert(decision.into(), Pending { unconfirmed, blocks: true });
+    }
+
+    /// Transactions whose commit has ended without anybody knowing how.
+    pub fn has_doubts(&self) -> bool {
+        let registry = self.shared.lock();
+        registry.in_doubt.keys().any(|gid| !registry.live.contains(gid))
+    }
+
+    /// The store can be read again: what `is_decided` knows becomes a decision to carry out, the rest is to be rolled
+    /// back.
+    pub fn settle_doubts(&self, is_decided: impl Fn(&str) -> bool) {
+        let mut registry = self.shared.lock();
+        let Registry { live, in_doubt, pending, suspects, .. } = &mut *registry;
+        in_doubt.retain(|gid, participants| {
+            if live.contains(gid) {
+                return true;
+            }
+            suspects.extend(participants.iter().cloned());
+            let decision = gid.to_string();
+            if is_decided(&decision) {
+                let unconfirmed = participants.iter().cloned().collect();
+                pending.insert(decision, Pending { unconfirmed, blocks: true });
+            }
+            false
+        });
     }
 
     /// `node` has committed the decided transaction. Returns whether all participants have by now.
@@ -176,7 +202,7 @@ impl Registration {
     /// Call *before* the decision is stored: from then on it may be durable. `blocks`: see the module's comment.
     pub fn deciding(&self, participants: &[String], blocks: bool) {
         let mut registry = self.shared.lock();
-        registry.in_doubt.insert(self.gid.clone());
+        registry.in_doubt.insert(self.gid.clone(), participants.to_vec());
         if !participants.is_empty() {
             let unconfirmed = participants.iter().cloned().collect();
             registry.pending.insert(self.gid.to_string(), Pending { unconfirmed, blocks });
@@ -257,9 +283,13 @@ mod tests {
         let gid = registration.gid().clone();
         registration.deciding(&names(&["a"]), false);
         registration.undecidable();
+        assert!(!live.has_doubts(), "its commit has not ended");
         drop(registration);
-        assert!(live.is_live(&gid));
+        assert!(live.is_live(&gid) && live.has_doubts());
         assert!(!live.blocks("a"));
+        live.settle_doubts(|decision| decision == gid.to_string());
+        assert!(!live.is_live(&gid) && !live.has_doubts());
+        assert!(live.blocks("a"), "it was decided after all");
     }
 
     #[test]

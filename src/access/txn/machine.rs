@@ -95,7 +95,7 @@ pub struct Commit {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
-    OnePhase,
+    CommittingAtOnce,
     Preparing,
     Deciding,
     /// The decision is durable.
@@ -134,7 +134,7 @@ impl Commit {
             && only != LOCAL
             && !footprint.catalog
         {
-            commit.phase = Phase::OnePhase;
+            commit.phase = Phase::CommittingAtOnce;
             actions.push(Action::Commit(only.clone()));
         } else if writers.is_empty() {
             commit.phase = Phase::Deciding;
@@ -294,5 +294,5 @@ fn unknown_decision(error: &Error) -> Error {
         "the commit decision may or may not have been stored: the outcome is unknown",
     )
     .with_detail(error.message())
-    .with_hint("It is resolved, on all data nodes alike, when the access node has been restarted.")
+    .with_hint("It is resolved, on all data nodes alike, as soon as the access node can read its disk again.")
 }

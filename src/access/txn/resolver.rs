@@ -72,6 +72,11 @@ pub async fn recover_local(cluster: &Arc<Cluster>) -> Result<()> {
 }
 
 async fn round(cluster: &Arc<Cluster>, sweep: bool) {
+    if cluster.live.has_doubts() && cluster.store.settle().await.is_ok() {
+        let decisions = cluster.store.decisions();
+        cluster.live.settle_doubts(|gid| decisions.iter().any(|decision| decision.gid == gid));
+        probe!(cluster.host, "resolver.settled_doubts");
+    }
     let mut nodes = cluster.live.take_suspects();
     let state = cluster.store.state();
     if sweep {

@@ -77,6 +77,14 @@ pub(super) struct HeldCatalog {
     pub changes: Vec<Change>,
 }
 
+/// A connection about to run a fragment.
+struct Reader {
+    slot: Arc<Slot>,
+    member: OwnedMutexGuard<Member>,
+    /// The transaction on it goes on after the statement.
+    keep: bool,
+}
+
 /// The right to send statements on one node's connection of the transaction; calls queue up behind each other.
 pub struct Writer {
     member: OwnedMutexGuard<Member>,
@@ -430,7 +438,7 @@ impl Transaction {
     }
 
     /// A connection that reads `node` in the transaction's snapshot and is not in use.
-    fn reader(&self, node: &str) -> Result<Option<(Arc<Slot>, OwnedMutexGuard<Member>, bool)>> {
+    fn reader(&self, node: &str) -> Result<Option<Reader>> {
         let inner = self.inner();
         inner.check_open()?;
         let keep = inner.isolation == Isolation::RepeatableRead;
@@ -440,7 +448,7 @@ impl Transaction {
             if let Some(member) = reader.try_lock()
                 && member.broken().is_none()
             {
-                return Ok(Some((reader.clone(), member, keep)));
+                return Ok(Some(Reader { slot: reader.clone(), member, keep }));
             }
         }
         match &members.writer {
@@ -448,7 +456,7 @@ impl Transaction {
                 let member = writer.try_lock().ok_or_else(|| in_use(node))?;
                 match member.broken() {
                     Some(error) => Err(aborted(node, &error)),
-                    None => Ok(Some((writer.clone(), member, true))),
+                    None => Ok(Some(Reader { slot: writer.clone(), member, keep: true })),
                 }
             }
             _ => Ok(None),
@@ -499,12 +507,12 @@ impl FragmentSource for Transaction {
     }
 
     async fn fragment(&self, node: &str, sql: &str, schema: SchemaRef) -> Result<BatchStream> {
-        let (slot, mut member, keep) = match self.reader(node)? {
+        let Reader { slot, mut member, keep } = match self.reader(node)? {
             Some(reader) => reader,
             None => {
                 let slot = self.late_snapshot(node).await?;
                 let member = slot.lock().await;
-                (slot, member, self.inner().isolation == Isolation::RepeatableRead)
+                Reader { slot, member, keep: self.inner().isolation == Isolation::RepeatableRead }
             }
         };
         if !member.is_connected() {

@@ -78,9 +78,12 @@ async fn count(host: Host, server: &str, first: u64, until: Duration, acknowledg
 
 /// Two servers, three clients, faults of every kind for twenty seconds, then a check. Returns how many numbers
 /// were acknowledged.
-async fn rough_weather(world: World) -> usize {
+async fn rough_weather(world: World, sync_lies: f64) -> usize {
     world.start("dn1", counter);
     world.start("dn2", counter);
+    for node in ["dn1", "dn2"] {
+        world.disk(node).set_faults(DiskFaults { sync_lies, ..DiskFaults::none() });
+    }
     let until = Duration::from_secs(20);
     let books: Vec<Arc<Mutex<Vec<u64>>>> = (0..3).map(|_| Arc::default()).collect();
     for (index, book) in books.iter().enumerate() {
@@ -125,7 +128,7 @@ async fn rough_weather(world: World) -> usize {
 }
 
 fn rough_run(seed: u64) -> Run<usize> {
-    simulate(seed, WorldConfig::default(), rough_weather)
+    simulate(seed, WorldConfig::default(), |world| rough_weather(world, 0.0))
 }
 
 #[test]
@@ -136,6 +139,13 @@ fn acknowledged_numbers_survive_rough_weather() {
         total += run.result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
     }
     assert!(total > 500, "only {total} numbers: the weather was too rough to prove anything");
+}
+
+#[test]
+fn the_same_weather_over_lying_disks_is_noticed() {
+    let lying = |seed| simulate(seed, WorldConfig::default(), |world| rough_weather(world, 1.0));
+    let noticed = (0..5).filter(|&seed| lying(seed).result.is_err()).count();
+    assert!(noticed >= 4, "only {noticed} of 5 seeds noticed");
 }
 
 #[test]

@@ -1,0 +1,317 @@
+//! A hypertable in memory: rows, chunks, and data nodes that answer SQL.
+
+use crate::access::FragmentSource;
+use crate::access::plan::{explain, optimizer_rules, provider};
+use crate::catalog::{Chunk, DataNode, Dimension, DimensionKind, Hypertable, HypertableNode, State};
+use crate::chunk::hash::partition_hash;
+use crate::chunk::slice::{Hypercube, Slice, closed_slice};
+use crate::error::{Error, Result, codes};
+use crate::ids::{ChunkId, DimensionId, HypertableId, RelationName};
+use crate::sql::functions;
+use crate::sql::functions::time_bucket::TimeBucket;
+use crate::sql::types::{self, BatchStream, PG_TYPE, narrow};
+use arrow::array::*;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use async_trait::async_trait;
+use datafusion::catalog::{MemTable, MemorySchemaProvider, SchemaProvider};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
+use postgres_types::Type;
+use rand::{Rng, SeedableRng};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+pub const DAY: i64 = 86_400_000_000;
+/// 2023-01-01 00:00 UTC.
+pub const START: i64 = 1_672_531_200_000_000;
+const PARTITIONS: u16 = 3;
+
+pub fn schema() -> SchemaRef {
+    let tagged = |name: &str, tag: &str| {
+        Field::new(name, DataType::Utf8, true).with_metadata([(PG_TYPE.to_string(), tag.to_string())].into())
+    };
+    Arc::new(Schema::new(vec![
+        Field::new("time", types::timestamptz(), false),
+        Field::new("host", DataType::Utf8, false),
+        Field::new("region", DataType::Utf8, true),
+        tagged("rack", "uuid"),
+        tagged("code", "varchar"),
+        Field::new("v", DataType::Float64, true),
+        Field::new("w", DataType::Float32, true),
+        Field::new("small", DataType::Int16, true),
+        Field::new("n", DataType::Int32, true),
+        Field::new("big", DataType::Int64, true),
+        Field::new("ok", DataType::Boolean, true),
+        Field::new("price", DataType::Decimal128(10, 2), true),
+        Field::new("day", DataType::Date32, true),
+        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+    ]))
+}
+
+/// Numbers are small multiples of a quarter: sums are exact in any order. The row number makes `big` unique.
+pub fn rows(seed: u64, count: usize, days: i64) -> RecordBatch {
+    let mut chance = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let mut draw = |bound: i64| chance.random_range(0..bound);
+    let mut some = |share: i64| draw(10) < share;
+    let known: Vec<[bool; 12]> = (0..count).map(|_| std::array::from_fn(|_| some(8))).collect();
+    let mut columns: Vec<Vec<i64>> = Vec::new();
+    for bound in [days * 24 * 60, 7, 3, 4, 5, 400, 40, 20, 100, 2, 3000, days, days * 48] {
+        columns.push((0..count).map(|_| draw(bound)).collect());
+    }
+    let opt = |column: usize, row: usize| known[row][column % 12].then(|| columns[column][row]);
+    let each = |column: usize| (0..count).map(move |row| opt(column, row)).collect::<Vec<_>>();
+    let text = |column: usize, of: &dyn Fn(i64) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter(each(column).into_iter().map(|value| value.map(of))))
+    };
+    let first_day = (START / DAY) as i32;
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(
+            TimestampMicrosecondArray::from_iter_values(columns[0].iter().map(|minute| START + minute * 60_000_000))
+                .with_timezone(types::UTC),
+        ),
+        Arc::new(StringArray::from_iter_values(columns[1].iter().map(|host| format!("host_{host}")))),
+        text(2, &|region| ["eu", "us", "Asia"][region as usize].to_string()),
+        text(3, &|rack| format!("550e8400-e29b-41d4-a716-44665544000{rack}")),
+        text(4, &|code| format!("c'{code}")),
+        Arc::new(Float64Array::from_iter(each(5).into_iter().map(|v| v.map(|v| v as f64 / 4.0 - 20.0)))),
+        Arc::new(Float32Array::from_iter(each(6).into_iter().map(|v| v.map(|v| v as f32 / 4.0)))),
+        Arc::new(Int16Array::from_iter(each(7).into_iter().map(|v| v.map(|v| v as i16 - 10)))),
+        Arc::new(Int32Array::from_iter(each(8).into_iter().map(|v| v.map(|v| v as i32 - 50)))),
+        Arc::new(Int64Array::from_iter_values((0..count as i64).map(|row| row * 1_000_000_007))),
+        Arc::new(BooleanArray::from_iter(each(9).into_iter().map(|v| v.map(|v| v == 1)))),
+        Arc::new(
+            Decimal128Array::from_iter(each(10).into_iter().map(|v| v.map(|v| i128::from(v) - 1500)))
+                .with_precision_and_scale(10, 2)
+                .unwrap(),
+        ),
+        Arc::new(Date32Array::from_iter(each(11).into_iter().map(|v| v.map(|v| first_day + v as i32)))),
+        Arc::new(TimestampMicrosecondArray::from_iter(
+            each(12).into_iter().map(|v| v.map(|v| START - DAY + v * 1_800_000_000 + 1)),
+        )),
+    ];
+    RecordBatch::try_new(schema(), columns).unwrap()
+}
+
+/// Where the replicas of a chunk are, by its day and hash slice.
+pub type Layout = fn(day: i64, slice: usize) -> Vec<&'static str>;
+
+pub const NODES: [&str; 3] = ["dn1", "dn2", "dn3"];
+
+/// Each hash slice has its node.
+pub fn aligned(_day: i64, slice: usize) -> Vec<&'static str> {
+    vec![NODES[slice]]
+}
+
+/// The slices change nodes over time.
+pub fn rotating(day: i64, slice: usize) -> Vec<&'static str> {
+    vec![NODES[(slice + day as usize) % 3]]
+}
+
+/// Two replicas a chunk, the preferred one rotating.
+pub fn replicated(day: i64, slice: usize) -> Vec<&'static str> {
+    let first = slice + (day as usize % 2);
+    vec![NODES[first % 3], NODES[(slice + 1 - day as usize % 2) % 3]]
+}
+
+pub fn single(_day: i64, _slice: usize) -> Vec<&'static str> {
+    vec!["dn1"]
+}
+
+pub struct Cluster {
+    pub state: Arc<State>,
+    pub hypertable: Hypertable,
+    pub source: Arc<Nodes>,
+    pub all: RecordBatch,
+}
+
+/// The data nodes' side: each has its chunks' tables and no others.
+#[derive(Default)]
+pub struct Nodes {
+    contexts: BTreeMap<String, SessionContext>,
+    pub asked: Mutex<Vec<(String, String)>>,
+    pub broken: Mutex<Option<String>>,
+}
+
+pub fn context(rules: bool) -> SessionContext {
+    let mut config = SessionConfig::new().with_target_partitions(1);
+    config.options_mut().sql_parser.dialect = "postgresql".parse().unwrap();
+    let mut builder = SessionStateBuilder::new().with_config(config).with_default_features();
+    if rules {
+        let mut all = datafusion::optimizer::Optimizer::new().rules;
+        all.extend(optimizer_rules());
+        builder = builder.with_optimizer_rules(all);
+    }
+    let context = SessionContext::new_with_state(builder.build());
+    context.register_udf(ScalarUDF::from(TimeBucket::new()));
+    functions::aggregate().into_iter().for_each(|function| context.register_udaf(function));
+    context
+}
+
+fn take(all: &RecordBatch, rows: &[u32]) -> RecordBatch {
+    arrow::compute::take_record_batch(all, &UInt32Array::from(rows.to_vec())).unwrap()
+}
+
+impl Cluster {
+    pub fn new(layout: Layout, all: RecordBatch) -> Cluster {
+        let schema = all.schema();
+        let dimension = |id, column: &str, ty: Type, kind| Dimension {
+            id: DimensionId(id),
+            column: column.into(),
+            type_oid: ty.oid(),
+            kind,
+        };
+        let hypertable = Hypertable {
+            id: HypertableId(1),
+            name: RelationName::new("public", "cpu"),
+            owner: "postgres".into(),
+            dimensions: vec![
+                dimension(1, "time", Type::TIMESTAMPTZ, DimensionKind::Open { interval: DAY }),
+                dimension(2, "host", Type::TEXT, DimensionKind::Closed { partitions: PARTITIONS }),
+            ],
+            replication_factor: 1,
+            nodes: NODES.map(|name| HypertableNode { name: name.into(), block_chunks: false }).to_vec(),
+            partitions: Vec::new(),
+            chunk_schema: "_timescaledb_internal".into(),
+            chunk_prefix: "_dist_hyper_1".into(),
+        };
+        let times: &TimestampMicrosecondArray = all.column(0).as_primitive();
+        let hashes = partition_hash(all.column(1), schema.field(1)).unwrap();
+        let slices: Vec<Slice> = {
+            let mut slices: Vec<_> = hashes.iter().map(|hash| closed_slice(i64::from(*hash), PARTITIONS)).collect();
+            slices.sort();
+            slices.dedup();
+            slices
+        };
+        let mut chunks: BTreeMap<(i64, usize), Vec<u32>> = BTreeMap::new();
+        for row in 0..all.num_rows() {
+            let day = (times.value(row) - START) / DAY;
+            let slice = slices.iter().position(|slice| slice.contains(i64::from(hashes[row]))).unwrap();
+            chunks.entry((day, slice)).or_default().push(row as u32);
+        }
+        let mut state = State { nodes: NODES.iter().map(|name| data_node(name)).collect(), ..State::default() };
+        let mut tables: BTreeMap<&str, Vec<(String, RecordBatch)>> = BTreeMap::new();
+        for (number, ((day, slice), rows)) in chunks.into_iter().enumerate() {
+            let id = ChunkId(number as u32 + 1);
+            let start = START + day * DAY;
+            let nodes = layout(day, slice);
+            let name = format!("_dist_hyper_1_{id}_chunk");
+            for node in &nodes {
+                tables.entry(node).or_default().push((name.clone(), take(&all, &rows)));
+            }
+            let chunk = Chunk {
+                id,
+                hypertable: HypertableId(1),
+                table: RelationName::new("_timescaledb_internal", name),
+                cube: Hypercube(vec![Slice { start, end: start + DAY }, slices[slice]]),
+                nodes: nodes.into_iter().map(String::from).collect(),
+                created_at: 0,
+            };
+            state.chunks.insert(id, chunk);
+        }
+        state.hypertables.insert(HypertableId(1), hypertable.clone());
+        let contexts = tables.into_iter().map(|(node, tables)| (node.to_string(), node_context(tables))).collect();
+        let source = Arc::new(Nodes { contexts, ..Nodes::default() });
+        Cluster { state: Arc::new(state), hypertable, source, all }
+    }
+
+    pub fn distributed(&self, rules: bool) -> SessionContext {
+        let context = context(rules);
+        let table = provider(&self.state, &self.hypertable, self.all.schema(), self.source.clone()).unwrap();
+        context.register_table("cpu", table).unwrap();
+        register_hosts(&context);
+        context
+    }
+
+    pub fn plain(&self) -> SessionContext {
+        let context = context(false);
+        let table = MemTable::try_new(self.all.schema(), vec![vec![self.all.clone()]]).unwrap();
+        context.register_table("cpu", Arc::new(table)).unwrap();
+        register_hosts(&context);
+        context
+    }
+
+    pub async fn explain(&self, sql: &str) -> Vec<String> {
+        explain(&plan(&self.distributed(true), sql).await.unwrap(), true)
+    }
+}
+
+pub fn data_node(name: &str) -> DataNode {
+    DataNode {
+        name: name.into(),
+        host: name.into(),
+        port: 5432,
+        database: "postgres".into(),
+        user: None,
+        password: None,
+        owner: "postgres".into(),
+        available: None,
+    }
+}
+
+/// A local table to join with.
+fn register_hosts(context: &SessionContext) {
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("host", DataType::Utf8, false),
+        Field::new("team", DataType::Utf8, false),
+    ]));
+    let hosts = StringArray::from_iter_values((0..5).map(|host| format!("host_{host}")));
+    let teams = StringArray::from_iter_values((0..5).map(|host| format!("team_{}", host % 2)));
+    let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(hosts), Arc::new(teams)]).unwrap();
+    let table = MemTable::try_new(schema, vec![vec![batch]]).unwrap();
+    context.register_table("hosts", Arc::new(table)).unwrap();
+}
+
+fn node_context(tables: Vec<(String, RecordBatch)>) -> SessionContext {
+    let context = context(false);
+    let schema = MemorySchemaProvider::new();
+    for (name, rows) in tables {
+        let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).unwrap();
+        schema.register_table(name, Arc::new(table)).unwrap();
+    }
+    let catalog = context.catalog("datafusion").unwrap();
+    catalog.register_schema("_timescaledb_internal", Arc::new(schema)).unwrap();
+    context
+}
+
+#[async_trait]
+impl FragmentSource for Nodes {
+    async fn open_snapshots(&self, _nodes: &[String]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn fragment(&self, node: &str, sql: &str, schema: SchemaRef) -> Result<BatchStream> {
+        self.asked.lock().unwrap().push((node.into(), sql.into()));
+        if self.broken.lock().unwrap().as_deref() == Some(node) {
+            return Err(Error::new(codes::CONNECTION_FAILURE, "the node has gone").with_hint("wait"));
+        }
+        let wrapped = |error: datafusion::error::DataFusionError| Error::internal(format!("{sql}\n{error}"));
+        let frame = self.contexts[node].sql(sql).await.map_err(wrapped)?;
+        let stream = frame.execute_stream().await.map_err(wrapped)?;
+        Ok(stream.map(move |batch| narrow(&batch?, &schema)).boxed())
+    }
+}
+
+pub async fn plan(context: &SessionContext, sql: &str) -> Result<Arc<dyn ExecutionPlan>> {
+    Ok(context.sql(sql).await?.create_physical_plan().await?)
+}
+
+/// Rows as text, floats to nine digits (standard deviations depend on the order of rows).
+pub async fn answer(context: &SessionContext, sql: &str) -> Result<(SchemaRef, Vec<Vec<String>>)> {
+    let plan = plan(context, sql).await?;
+    let batches = datafusion::physical_plan::collect(plan.clone(), context.task_ctx()).await?;
+    let mut rows = Vec::new();
+    for batch in &batches {
+        rows.extend((0..batch.num_rows()).map(|row| batch.columns().iter().map(|column| cell(column, row)).collect()));
+    }
+    Ok((plan.schema(), rows))
+}
+
+fn cell(column: &ArrayRef, row: usize) -> String {
+    match column.as_primitive_opt::<arrow::datatypes::Float64Type>() {
+        Some(floats) if floats.is_valid(row) => format!("{:.9e}", floats.value(row)),
+        _ => arrow::util::display::array_value_to_string(column, row).unwrap(),
+    }
+}
