@@ -93,9 +93,8 @@ impl Session {
             return Err(aborted());
         }
         let guard = FailUnlessDone::new(&self.current);
-        let limit = self.settings().statement_timeout();
         let host = self.facts.host.clone();
-        self.deadline = limit.map(|limit| host.monotonic() + limit);
+        let limit = self.start_deadline();
         let bound = Bound { types, values: &parameters };
         let running = self.dispatch(statement, &bound, extension);
         let outcome = match limit {

@@ -147,6 +147,41 @@ impl Session {
         self.current.fail();
     }
 
+    /// Fails the local transaction when it is dropped before `done`: for work on the session's behalf that may be given
+    /// up at any await.
+    pub fn fail_unless_done(&self) -> transaction::FailUnlessDone {
+        transaction::FailUnlessDone::new(&self.current)
+    }
+
+    /// Of the open transaction. Errors: `25P02`.
+    pub fn isolation(&self) -> Result<Isolation> {
+        Ok(self.current.lease()?.isolation())
+    }
+
+    /// Starts the clock of `statement_timeout`: rows of queries that are run from now on end with it.
+    pub fn start_deadline(&mut self) -> Option<Duration> {
+        let limit = self.settings().statement_timeout();
+        self.deadline = limit.map(|limit| self.facts.host.monotonic() + limit);
+        limit
+    }
+
+    /// The local transaction, to be prepared by somebody else. [`Session::finish`] then ends what is left of it here.
+    pub fn take_local(&mut self) -> Option<crate::engine::Transaction> {
+        self.current.take()
+    }
+
+    /// Gives an empty table another definition. Errors: the engine's.
+    pub fn redefine(&mut self, table: Table) -> Result<Arc<Table>> {
+        let mut lease = self.current.lease()?;
+        lease.drop_table(&table.name)?;
+        lease.create_table(table)
+    }
+
+    /// A statement prepared with PREPARE. Errors: `26000`.
+    pub fn prepared_statement(&self, name: &str) -> Result<Arc<prepared::PreparedStatement>> {
+        self.prepared.get(name)
+    }
+
     /// The open local transaction would lose something by a rollback.
     pub fn has_local_writes(&self) -> bool {
         self.current.lease().is_ok_and(|lease| lease.has_writes())

@@ -50,10 +50,7 @@ pub fn bind(function: &'static Function, spelling: &str, passed: &[Passed]) -> R
     for (at, argument) in passed.iter().enumerate() {
         let place = match &argument.name {
             None if named => {
-                return Err(Error::new(
-                    codes::SYNTAX_ERROR,
-                    "positional argument cannot follow named argument",
-                ));
+                return Err(Error::new(codes::SYNTAX_ERROR, "positional argument cannot follow named argument"));
             }
             None => at,
             Some(name) => {
@@ -319,7 +316,8 @@ mod tests {
         .unwrap();
         assert_eq!(arguments.integer("port"), Some(5433));
         assert_eq!(arguments.boolean("bootstrap"), Some(false));
-        let error = bound("add_data_node", &[("", literal("n")), ("", literal("h")), ("port", literal("x"))]).unwrap_err();
+        let error =
+            bound("add_data_node", &[("", literal("n")), ("", literal("h")), ("port", literal("x"))]).unwrap_err();
         assert_eq!(error.message(), "invalid input syntax for type integer: \"x\"");
     }
 
@@ -348,8 +346,7 @@ mod tests {
     fn positions_after_names_and_doubled_names_are_syntax_errors() {
         let error = bound("attach_data_node", &[("node_name", literal("a")), ("", literal("t"))]).unwrap_err();
         assert_eq!(error.code(), codes::SYNTAX_ERROR);
-        let error =
-            bound("attach_data_node", &[("node_name", literal("a")), ("node_name", literal("t"))]).unwrap_err();
+        let error = bound("attach_data_node", &[("node_name", literal("a")), ("node_name", literal("t"))]).unwrap_err();
         assert_eq!(error.message(), "argument name \"node_name\" used more than once");
     }
 
@@ -370,10 +367,8 @@ mod tests {
             bound("create_distributed_hypertable", &[("", literal("t")), ("", literal("time")), ("data_nodes", nodes)])
         };
         assert_eq!(create(literal("{a,b}")).unwrap().names("data_nodes").unwrap(), ["a", "b"]);
-        let list = ScalarValue::new_list_nullable(
-            &[ScalarValue::Utf8(Some("c".into()))],
-            &arrow::datatypes::DataType::Utf8,
-        );
+        let list =
+            ScalarValue::new_list_nullable(&[ScalarValue::Utf8(Some("c".into()))], &arrow::datatypes::DataType::Utf8);
         let typed = Constant::Typed(Type::TEXT_ARRAY, ScalarValue::List(list));
         assert_eq!(create(typed).unwrap().names("data_nodes").unwrap(), ["c"]);
         assert!(create(Constant::Null).unwrap().names("data_nodes").is_none());

@@ -7,10 +7,11 @@
 use super::registry::{self, Function};
 use crate::error::{Error, Result, codes};
 use crate::ids::RelationName;
-use crate::sql::statement::{CopyTarget, Kind, Statement, fold};
+use crate::sql::statement::{Copy, CopyTarget, Kind, Statement, fold};
 use sqlparser::ast::{
     AccessExpr, Expr, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
-    Ident, ObjectName, Query, Select, SelectItem, TableAlias, TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut,
+    Ident, ObjectName, Query, Select, SelectItem, TableAlias, TableFactor, TableWithJoins, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -49,6 +50,8 @@ fn query_of(kind: &Kind) -> Option<&Query> {
             CopyTarget::Table { .. } => None,
         },
         Kind::Explain { statement, .. } => query_of(&statement.kind),
+        Kind::Prepare { statement, .. } => query_of(&statement.kind),
+        Kind::CreateTable(create) => create.query.as_deref(),
         _ => None,
     }
 }
@@ -62,6 +65,7 @@ fn query_of_mut(kind: &mut Kind) -> Option<&mut Query> {
             CopyTarget::Table { .. } => None,
         },
         Kind::Explain { statement, .. } => query_of_mut(&mut statement.kind),
+        Kind::CreateTable(create) => create.query.as_deref_mut(),
         _ => None,
     }
 }
@@ -81,6 +85,11 @@ pub fn mentions(statement: &Statement) -> Mentions {
     if let Some(query) = query_of(&statement.kind) {
         let _ = query.visit(&mut mentions);
     }
+    if let Kind::Copy(Copy { target: CopyTarget::Table { name, .. }, .. }) = &statement.kind {
+        mentions.relations.push(name.clone());
+    }
+    // A call in a statement that is only prepared is looked at when that is executed.
+    mentions.calls &= !matches!(statement.kind, Kind::Prepare { .. });
     mentions
 }
 
@@ -227,7 +236,13 @@ impl Replacer {
         Ok(alias)
     }
 
-    fn call(&mut self, f: &'static Function, spelling: String, list: &[FunctionArg], form: Form) -> Result<RelationName> {
+    fn call(
+        &mut self,
+        f: &'static Function,
+        spelling: String,
+        list: &[FunctionArg],
+        form: Form,
+    ) -> Result<RelationName> {
         let arguments = list.iter().map(argument).collect::<Result<_>>()?;
         let relation = RelationName::new(SCHEMA, format!("call_{}", self.calls.len() + 1));
         self.calls.push(Call { function: f, spelling, arguments, relation: relation.clone(), form });
@@ -252,7 +267,10 @@ fn plain_arguments(call: &sqlparser::ast::Function) -> Result<&[FunctionArg]> {
         && matches!(call.parameters, FunctionArguments::None);
     match &call.args {
         FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses })
-            if plain && clauses.iter().all(|clause| matches!(clause, FunctionArgumentClause::OrderBy(by) if by.is_empty())) =>
+            if plain
+                && clauses
+                    .iter()
+                    .all(|clause| matches!(clause, FunctionArgumentClause::OrderBy(by) if by.is_empty())) =>
         {
             Ok(args)
         }
@@ -318,7 +336,9 @@ mod tests {
 
     #[test]
     fn a_call_in_from_keeps_its_alias() {
-        let (text, calls) = replaced("SELECT x.created FROM public.create_hypertable('t', 'time', distributed := true) x WHERE x.created");
+        let (text, calls) = replaced(
+            "SELECT x.created FROM public.create_hypertable('t', 'time', distributed := true) x WHERE x.created",
+        );
         assert_eq!(text, r#"SELECT x.created FROM "Calls"."call_1" x WHERE x.created"#);
         assert_eq!(calls[0].spelling, "public.create_hypertable");
         assert_eq!(calls[0].form, Form::Rows { scalar_name: "x".into() });

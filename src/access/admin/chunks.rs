@@ -63,12 +63,13 @@ impl Range {
         let by_time = range.older_than.is_some() || range.newer_than.is_some();
         let by_creation = range.created_before.is_some() || range.created_after.is_some();
         if by_time && by_creation {
-            return Err(invalid("cannot specify \"older_than\" or \"newer_than\" together with \"created_before\" or \"created_after\""));
+            return Err(invalid(
+                "cannot specify \"older_than\" or \"newer_than\" together with \"created_before\" or \"created_after\"",
+            ));
         }
         let backwards = |from: Option<i64>, to: Option<i64>| matches!((from, to), (Some(from), Some(to)) if from > to);
         if backwards(range.newer_than, range.older_than) || backwards(range.created_after, range.created_before) {
-            return Err(invalid("invalid time range")
-                .with_hint("The start of the time range must be before the end."));
+            return Err(invalid("invalid time range").with_hint("The start of the time range must be before the end."));
         }
         Ok(range)
     }

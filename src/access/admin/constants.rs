@@ -3,8 +3,8 @@
 use super::arguments::{Constant, array_elements};
 use super::placeholder;
 use crate::error::{Error, Result, codes};
-use crate::sql::types;
 use crate::sql::type_names;
+use crate::sql::types;
 use crate::wire::Parameter;
 use crate::wire::values::{self, BatchBuilder, Format};
 use arrow::datatypes::{DataType, Schema};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// The session's own database and client, seen from inside one statement.
 #[async_trait]
-pub trait Local: Send {
+pub trait Local: Send + Sync {
     fn user(&self) -> &str;
 
     /// Inside BEGIN … COMMIT.

@@ -232,13 +232,10 @@ async fn check_prepared_transactions(
     }
     let connections = setting("max_connections").await?;
     if prepared < connections {
-        let mut notice =
-            Notice::warning(codes::TS_NODE_CONFIGURATION, "max_prepared_transactions is set low");
+        let mut notice = Notice::warning(codes::TS_NODE_CONFIGURATION, "max_prepared_transactions is set low");
         notice.error = notice
             .error
-            .with_detail(format!(
-                "Parameters max_prepared_transactions={prepared}, max_connections={connections}."
-            ))
+            .with_detail(format!("Parameters max_prepared_transactions={prepared}, max_connections={connections}."))
             .with_hint(
                 "It is recommended that max_prepared_transactions >= max_connections (changes will require restart).",
             );

@@ -30,14 +30,18 @@ pub async fn create(context: &mut Context<'_>, arguments: &Arguments) -> Result<
     let replicated = !arguments.is_null("replication_factor");
     match arguments.boolean("distributed") {
         Some(false) if replicated => Err(Error::unsupported("local hypertables cannot set replication_factor")
-            .with_hint("Set distributed => TRUE or use create_distributed_hypertable() to create a distributed hypertable.")),
+            .with_hint(
+                "Set distributed => TRUE or use create_distributed_hypertable() to create a distributed hypertable.",
+            )),
         Some(true) => make(context, arguments, table).await,
         None if replicated => make(context, arguments, table).await,
         _ => Err(Error::unsupported(format!(
             "cannot make \"{}\" a local hypertable: hypertables are distributed over data nodes",
             table.name.name
         ))
-        .with_hint("Use create_distributed_hypertable(), or pass distributed => true; a data node may be on this server.")),
+        .with_hint(
+            "Use create_distributed_hypertable(), or pass distributed => true; a data node may be on this server.",
+        )),
     }
 }
 
@@ -188,7 +192,11 @@ fn interval_argument(constant: Option<&Constant>, time: &Column) -> Result<Optio
     let Some(constant) = constant else { return Ok(None) };
     let ty = time.pg_type();
     let wrong = |shown: &str| {
-        let hint = if is_time(&ty) { "Use an interval of type integer or interval." } else { "Use an interval of type integer." };
+        let hint = if is_time(&ty) {
+            "Use an interval of type integer or interval."
+        } else {
+            "Use an interval of type integer."
+        };
         invalid(format!("invalid interval type for {shown} dimension")).with_hint(hint)
     };
     let shown = crate::sql::type_names::display(&ty);

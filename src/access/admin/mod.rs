@@ -29,6 +29,7 @@ use arguments::{Arguments, Passed};
 use calls::{Call, Form};
 use context::Context;
 use datafusion::catalog::TableProvider;
+use postgres_types::Type;
 use registry::Action;
 use rows::Rows;
 use sqlparser::ast::{Expr, Value};
@@ -107,6 +108,28 @@ fn not_yet(arguments: &Arguments) -> Error {
         _ => "Choose it when the hypertable is created: see create_distributed_hypertable().",
     };
     Error::unsupported(format!("{name}() is not available yet")).with_hint(hint)
+}
+
+/// Types of a statement's parameters: those that are arguments of calls take the argument's type where the client has
+/// not said another.
+pub fn parameter_types(calls: &[Call], hints: &[Type]) -> Vec<Type> {
+    let mut types = hints.to_vec();
+    for call in calls {
+        for (at, (name, expression)) in call.arguments.iter().enumerate() {
+            let Some(index) = placeholder(expression) else { continue };
+            let argument = match name {
+                Some(name) => call.function.arguments.iter().find(|argument| argument.name == name),
+                None => call.function.arguments.get(at),
+            };
+            if types.len() <= index {
+                types.resize(index + 1, Type::UNKNOWN);
+            }
+            if types[index] == Type::UNKNOWN {
+                types[index] = argument.map_or(Type::TEXT, |argument| argument.kind.parameter_type());
+            }
+        }
+    }
+    types
 }
 
 /// A refusal of NULL where TimescaleDB refuses it.

@@ -103,9 +103,9 @@ impl Function {
 
 /// Finds a function. `schema` as written, folded; `None` when unqualified.
 pub fn find(schema: Option<&str>, name: &str) -> Option<&'static Function> {
-    FUNCTIONS.iter().find(|function| {
-        function.name == name && schema.is_none_or(|schema| function.schemas.contains(&schema))
-    })
+    FUNCTIONS
+        .iter()
+        .find(|function| function.name == name && schema.is_none_or(|schema| function.schemas.contains(&schema)))
 }
 
 const fn required(name: &'static str, kind: Kind) -> Argument {

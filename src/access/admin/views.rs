@@ -5,6 +5,7 @@
 
 use super::rows::{Cell, Column, Rows, column};
 use crate::access::cluster::Cluster;
+use crate::access::session::Databases;
 use crate::catalog::{Chunk, DataNode, Dimension, DimensionKind, Hypertable, State};
 use crate::chunk::dimension::is_time;
 use crate::error::Result;
@@ -19,8 +20,7 @@ pub struct Source<'a> {
     pub cluster: &'a Cluster,
     /// As the statement's transaction sees it.
     pub state: &'a State,
-    /// Databases of this server with their owners.
-    pub databases: &'a [(String, String)],
+    pub databases: &'a dyn Databases,
 }
 
 struct View {
@@ -180,7 +180,6 @@ const VIEWS: &[View] = &[
             column("datistemplate", Type::BOOL),
             column("datallowconn", Type::BOOL),
             column("datconnlimit", Type::INT4),
-            column("owner", Type::NAME),
         ],
         fill: pg_database,
     },
@@ -341,7 +340,7 @@ fn pg_database(source: &Source<'_>, rows: &mut Rows) {
     /// PostgreSQL numbers what users create from here.
     const FIRST_OID: i64 = 16_384;
     const SUPERUSER_OID: i64 = 10;
-    for (at, (name, owner)) in source.databases.iter().enumerate() {
+    for (at, name) in source.databases.list().into_iter().enumerate() {
         rows.push(vec![
             Cell::Int(FIRST_OID + i64::try_from(at).unwrap_or(0)),
             Cell::text(name),
@@ -352,7 +351,6 @@ fn pg_database(source: &Source<'_>, rows: &mut Rows) {
             Cell::Bool(false),
             Cell::Bool(true),
             Cell::Int(-1),
-            Cell::text(owner),
         ]);
     }
 }

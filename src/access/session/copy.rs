@@ -6,6 +6,8 @@
 
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::session::copy::CopySource;
+use crate::session::transaction::FailUnlessDone;
 use crate::sql::types::BatchStream;
 use crate::wire::CopySink;
 use arrow::record_batch::RecordBatch;
@@ -27,6 +29,18 @@ pub struct HypertableSink {
     batches: mpsc::Sender<Result<RecordBatch>>,
     /// Stores what comes through the channel. `None` when it has ended early, with the error given to the client.
     writing: Option<BoxFuture<'static, Result<u64>>>,
+    /// Fails the transaction if the sink is dropped before its end.
+    guard: Option<FailUnlessDone>,
+}
+
+impl Decode for CopySource {
+    fn push(&mut self, data: &Bytes) -> Result<Vec<RecordBatch>> {
+        CopySource::push(self, data)
+    }
+
+    fn finish(&mut self) -> Result<Option<RecordBatch>> {
+        CopySource::finish(self)
+    }
 }
 
 impl HypertableSink {
@@ -36,7 +50,11 @@ impl HypertableSink {
         write: impl FnOnce(BatchStream) -> BoxFuture<'static, Result<u64>>,
     ) -> HypertableSink {
         let (batches, received) = mpsc::channel(limits::WRITER_QUEUE_BATCHES_MAX);
-        HypertableSink { decoder, batches, writing: Some(write(received.boxed())) }
+        HypertableSink { decoder, batches, writing: Some(write(received.boxed())), guard: None }
+    }
+
+    pub fn guarded(self, guard: FailUnlessDone) -> HypertableSink {
+        HypertableSink { guard: Some(guard), ..self }
     }
 
     /// Hands a batch on, and lets the writer work until it has room for it.
@@ -72,10 +90,12 @@ impl CopySink for HypertableSink {
             self.hand_on(rest).await?;
         }
         self.batches.close_channel();
-        match self.writing.take() {
-            Some(writing) => writing.await,
-            None => Err(ended()),
+        let Some(writing) = self.writing.take() else { return Err(ended()) };
+        let rows = writing.await?;
+        if let Some(guard) = self.guard.take() {
+            guard.done();
         }
+        Ok(rows)
     }
 }
 

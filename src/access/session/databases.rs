@@ -47,10 +47,7 @@ pub async fn drop(
 
 fn refuse_in_block(command: &str, in_block: bool) -> Result<()> {
     match in_block {
-        true => Err(Error::new(
-            codes::ACTIVE_TRANSACTION,
-            format!("{command} cannot run inside a transaction block"),
-        )),
+        true => Err(Error::new(codes::ACTIVE_TRANSACTION, format!("{command} cannot run inside a transaction block"))),
         false => Ok(()),
     }
 }

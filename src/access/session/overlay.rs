@@ -4,6 +4,7 @@ use crate::access::FragmentSource;
 use crate::access::admin::{Results, views};
 use crate::access::cluster::Cluster;
 use crate::access::plan;
+use crate::access::session::Databases;
 use crate::access::txn::Transaction;
 use crate::catalog::State;
 use crate::error::Result;
@@ -26,8 +27,7 @@ pub struct Overlay {
     pub schemas: BTreeMap<RelationName, SchemaRef>,
     /// What stands for the statement's calls.
     pub results: Results,
-    /// Databases of this server with their owners.
-    pub databases: Vec<(String, String)>,
+    pub databases: Arc<dyn Databases>,
 }
 
 #[async_trait]
@@ -40,7 +40,7 @@ impl Extension for Overlay {
             let source: Arc<dyn FragmentSource> = Arc::new(self.transaction.clone());
             return plan::provider(&self.state, hypertable, schema.clone(), source).map(Some);
         }
-        let source = views::Source { cluster: &self.cluster, state: &self.state, databases: &self.databases };
+        let source = views::Source { cluster: &self.cluster, state: &self.state, databases: &*self.databases };
         views::relation(&source, name)
     }
 

@@ -84,10 +84,7 @@ fn keys_must_hold_every_partitioning_column() {
     assert!(check_keys(&keyed, "time", None).is_ok());
     let error = check_keys(&keyed, "time", Some("location")).unwrap_err();
     assert_eq!(error.code(), codes::TS_BAD_INDEX);
-    assert_eq!(
-        error.message(),
-        "cannot create a unique index without the column \"location\" (used in partitioning)"
-    );
+    assert_eq!(error.message(), "cannot create a unique index without the column \"location\" (used in partitioning)");
 }
 
 #[test]
