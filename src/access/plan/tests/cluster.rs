@@ -186,9 +186,9 @@ impl Cluster {
             slices
         };
         let mut chunks: BTreeMap<(i64, usize), Vec<u32>> = BTreeMap::new();
-        for row in 0..all.num_rows() {
+        for (row, hash) in hashes.iter().enumerate() {
             let day = (times.value(row) - START) / DAY;
-            let slice = slices.iter().position(|slice| slice.contains(i64::from(hashes[row]))).unwrap();
+            let slice = slices.iter().position(|slice| slice.contains(i64::from(*hash))).unwrap();
             chunks.entry((day, slice)).or_default().push(row as u32);
         }
         let mut state = State { nodes: NODES.iter().map(|name| data_node(name)).collect(), ..State::default() };
