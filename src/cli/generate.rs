@@ -178,6 +178,9 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 100);
         assert_eq!(lines[0], "2023-01-01 00:00:00+00,host_0,us-east-1,us-east-1b,SF,3,2,68,19,27,17,73,53,19,49");
-        assert_eq!(lines[1], "2023-01-01 00:00:00+00,host_1,ap-southeast-2,ap-southeast-2b,SF,84,22,51,9,62,54,80,50,91,63");
+        assert_eq!(
+            lines[1],
+            "2023-01-01 00:00:00+00,host_1,ap-southeast-2,ap-southeast-2b,SF,84,22,51,9,62,54,80,50,91,63"
+        );
     }
 }

@@ -113,7 +113,7 @@ mod tests {
         let mut buffer = Buffer::new(rows(0..0).schema());
         buffer.push(rows(0..200_000)).unwrap();
         let full = buffer.take_full().unwrap();
-        let mut all = values(&[full.clone()]);
+        let mut all = values(std::slice::from_ref(&full));
         assert_eq!(full.num_rows() % segment::rows_per_segment(&full), 0);
         all.extend(values(buffer.batches()));
         assert_eq!(all, (0..200_000).collect::<Vec<_>>());

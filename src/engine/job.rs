@@ -58,6 +58,10 @@ pub(super) enum Job {
     Merge {
         table: u64,
     },
+    /// Does nothing but for what the writer does before any batch: it opens the file again after a failure.
+    Check,
+    /// The last one: closes the file.
+    Close,
 }
 
 impl Job {

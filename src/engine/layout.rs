@@ -69,23 +69,23 @@ impl Layout {
 
     /// Neighbours at the end that should become one segment, in order; empty if there is nothing to gain.
     pub fn merge_candidates(&self) -> Vec<(u64, Piece)> {
-        // The shortest tail of similar sizes decides; larger sizes are looked at only if smaller ones are in order.
-        let mut class = 0;
-        let mut count = 0;
-        for (_, piece) in self.pieces.iter().rev() {
+        let mut run = Vec::new();
+        // The class that would be merged, and its members; smaller ones between them go along.
+        let (mut class, mut members) = (0, 0);
+        for (position, piece) in self.pieces.iter().rev() {
             let Some(own) = size_class(piece.bytes) else { break };
             if own > class {
-                if count >= MERGE_FAN_IN {
+                if members >= MERGE_FAN_IN {
                     break;
                 }
-                class = own;
+                (class, members) = (own, 0);
             }
-            count += 1;
+            members += usize::from(own == class);
+            run.push((*position, *piece));
         }
-        if count < MERGE_FAN_IN {
+        if members < MERGE_FAN_IN {
             return Vec::new();
         }
-        let run = self.pieces.iter().rev().take(count).map(|(position, piece)| (*position, *piece)).collect::<Vec<_>>();
         fitting(run.into_iter().rev())
     }
 }

@@ -37,8 +37,6 @@ struct Holder {
     /// all who wait are woken in the order in which they came (deterministic, unlike `watch`).
     ended: Arc<Semaphore>,
     keys: BTreeMap<KeySpace, BTreeSet<KeyBytes>>,
-    relations: BTreeSet<RelationName>,
-    schemas: BTreeSet<String>,
 }
 
 /// Why keys could not be reserved.
@@ -57,12 +55,10 @@ impl Locks {
 
     /// Registers a transaction before its first write; again is fine.
     pub fn enter(&self, transaction: u64) {
-        self.state().holders.entry(transaction).or_insert_with(|| Holder {
-            ended: Arc::new(Semaphore::new(0)),
-            keys: BTreeMap::new(),
-            relations: BTreeSet::new(),
-            schemas: BTreeSet::new(),
-        });
+        self.state()
+            .holders
+            .entry(transaction)
+            .or_insert_with(|| Holder { ended: Arc::new(Semaphore::new(0)), keys: BTreeMap::new() });
     }
 
     /// The transaction is decided and its outcome published: everything it held is free, whoever waits goes on.
@@ -72,8 +68,8 @@ impl Locks {
         for (space, keys) in &holder.keys {
             keys.iter().for_each(|key| state.free_key(space, key));
         }
-        holder.relations.iter().for_each(|name| drop(state.relations.remove(name)));
-        holder.schemas.iter().for_each(|name| drop(state.schemas.remove(name)));
+        state.relations.retain(|_, by| *by != transaction);
+        state.schemas.retain(|_, by| *by != transaction);
         state.waiting.remove(&transaction);
         drop(state);
         holder.ended.close();
@@ -147,37 +143,26 @@ impl Locks {
         Ok(Some(ended))
     }
 
-    /// Holds a relation's name for creating or dropping. Returns whether it was not held before; `Err` is the holder.
-    pub fn hold_relation(&self, transaction: u64, name: &RelationName) -> Result<bool, u64> {
+    /// Holds a relation's name for creating or dropping. Errors: the transaction that holds it, or that creates or
+    /// drops its schema: whoever drops a schema must not find that its emptiness was seen too early.
+    pub fn hold_relation(&self, transaction: u64, name: &RelationName) -> Result<(), u64> {
         let mut state = self.state();
-        let holder = *state.relations.entry(name.clone()).or_insert(transaction);
-        if holder != transaction {
-            return Err(holder);
+        let holders = [state.relations.get(name), state.schemas.get(&name.schema)];
+        if let Some(other) = holders.into_iter().flatten().find(|holder| **holder != transaction) {
+            return Err(*other);
         }
-        // Whoever drops the schema must not find that its emptiness was only seen too early.
-        if let Some(dropper) = state.schemas.get(&name.schema).copied().filter(|other| *other != transaction) {
-            if !state.holders.get(&transaction).is_some_and(|own| own.relations.contains(name)) {
-                state.relations.remove(name);
-            }
-            return Err(dropper);
-        }
-        let own = state.holders.get_mut(&transaction).expect("a transaction enters before it holds a name");
-        Ok(own.relations.insert(name.clone()))
+        state.relations.insert(name.clone(), transaction);
+        Ok(())
     }
 
     /// Holds a schema's name for creating or dropping; not while others create or drop relations in it.
     pub fn hold_schema(&self, transaction: u64, name: &str) -> Result<(), u64> {
         let mut state = self.state();
-        let inside = state.relations.iter().find(|(r, holder)| r.schema == name && **holder != transaction);
-        if let Some((_, other)) = inside {
+        let inside = state.relations.iter().filter(|(relation, _)| relation.schema == name).map(|(_, holder)| holder);
+        if let Some(other) = inside.chain(state.schemas.get(name)).find(|holder| **holder != transaction) {
             return Err(*other);
         }
-        let holder = *state.schemas.entry(name.to_string()).or_insert(transaction);
-        if holder != transaction {
-            return Err(holder);
-        }
-        let own = state.holders.get_mut(&transaction).expect("a transaction enters before it holds a name");
-        own.schemas.insert(name.to_string());
+        state.schemas.insert(name.to_string(), transaction);
         Ok(())
     }
 }
@@ -281,8 +266,8 @@ mod tests {
     fn names_are_held_by_one_transaction_until_it_ends() {
         let locks = locks(2);
         let name = RelationName::new("public", "t");
-        assert_eq!(locks.hold_relation(1, &name), Ok(true));
-        assert_eq!(locks.hold_relation(1, &name), Ok(false));
+        assert_eq!(locks.hold_relation(1, &name), Ok(()));
+        assert_eq!(locks.hold_relation(1, &name), Ok(()));
         assert_eq!(locks.hold_relation(2, &name), Err(1));
         assert_eq!(locks.hold_schema(2, "public"), Err(1));
         locks.end(1);
@@ -290,6 +275,6 @@ mod tests {
         locks.enter(3);
         assert_eq!(locks.hold_relation(3, &name), Err(2));
         locks.end(2);
-        assert_eq!(locks.hold_relation(3, &name), Ok(true));
+        assert_eq!(locks.hold_relation(3, &name), Ok(()));
     }
 }

@@ -107,6 +107,13 @@ impl Engine {
         self.core.submit(Job::Resolve { gid: gid.to_string(), commit: false }).wait().await
     }
 
+    /// Ends all work on the file once what is queued is done: nothing is written or read afterwards, and the file may be
+    /// opened again or removed. Transactions still open fail with `57P01` or `58030`.
+    pub async fn close(&self) {
+        // The only error is that it was closed before.
+        let _ = self.core.submit(Job::Close).wait().await;
+    }
+
     /// All tables with what they take, ordered by name.
     pub fn statistics(&self) -> Vec<TableStatistics> {
         let catalog = self.core.published().catalog.clone();

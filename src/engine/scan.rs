@@ -56,12 +56,12 @@ impl TableScan {
     /// Data id and rows of the snapshot's segments, in the order of their rows.
     fn segments(&self) -> Result<Vec<(u64, u64)>> {
         let segments = self.snapshot.read.open_table(SEGMENTS).map_err(storage)?;
-        let range = (self.table.id, 0)..=(self.table.id, u64::MAX);
-        let segment = |entry: Result<(_, redb::AccessGuard<'static, (u64, u64, u64)>), redb::StorageError>| {
-            let (_, value): (redb::AccessGuard<'static, (u64, u64)>, _) = entry.map_err(storage)?;
-            Ok((value.value().0, value.value().1))
-        };
-        segments.range(range).map_err(storage)?.map(segment).collect()
+        let mut found = Vec::new();
+        for entry in segments.range((self.table.id, 0)..=(self.table.id, u64::MAX)).map_err(storage)? {
+            let (data, rows, _) = entry.map_err(storage)?.1.value();
+            found.push((data, rows));
+        }
+        Ok(found)
     }
 }
 

@@ -112,6 +112,7 @@ impl<'t> Stage<'t> {
             Job::Discard { transaction } => self.discard(*transaction),
             Job::Resolve { gid, commit } => self.resolve(gid, *commit),
             Job::Merge { table } => self.merge(*table),
+            Job::Check | Job::Close => Ok(()),
         }
     }
 

@@ -17,6 +17,8 @@
 use crate::error::{Error, Result, codes};
 use crate::host::Host;
 use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 pub(super) const SCHEMAS: TableDefinition<&str, ()> = TableDefinition::new("schemas");
@@ -36,6 +38,13 @@ const FORMAT: u64 = 1;
 /// redb's page cache of one database: enough for a few segments being written and the inner pages of the trees.
 const CACHE_BYTES: usize = 32 << 20;
 
+/// redb's file header: its magic number, and the page it begins.
+const MAGIC_BYTES: usize = 9;
+const HEADER_BYTES: usize = 4096;
+
+/// A file just created by redb is smaller (about 1 MiB).
+const NEW_FILE_BYTES_MAX: u64 = 16 << 20;
+
 pub(super) fn keys_table(table: u64, key: usize) -> String {
     format!("{KEYS_PREFIX}{table}/{key}")
 }
@@ -49,39 +58,96 @@ pub(super) fn keys_definition(name: &str) -> TableDefinition<'_, &'static [u8], 
     TableDefinition::new(name)
 }
 
+/// What the file has reported since it was opened. redb refuses everything after the first error of its file.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    failed: AtomicBool,
+    sync_failed: AtomicBool,
+    header_written: AtomicBool,
+}
+
+impl Health {
+    /// An operation has failed since the file was opened: it must be opened anew.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    pub fn mark_failed(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// A sync has failed at any time. What the kernel says it holds may then differ from what the disk holds, and
+    /// opening the file again would believe the kernel.
+    pub fn has_sync_failed(&self) -> bool {
+        self.sync_failed.load(Ordering::Acquire)
+    }
+
+    /// A commit begins now: see [`may_have_committed`](Health::may_have_committed).
+    pub fn begin_commit(&self) {
+        self.header_written.store(false, Ordering::Release);
+    }
+
+    /// A commit that failed may be in the file all the same: it got as far as the file's header, which redb writes
+    /// after everything else.
+    pub fn may_have_committed(&self) -> bool {
+        self.header_written.load(Ordering::Acquire)
+    }
+
+    fn note<T>(&self, result: std::io::Result<T>) -> std::io::Result<T> {
+        if result.is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        result
+    }
+}
+
 /// The host's boxed backend as a type of its own, which redb asks for.
 #[derive(Debug)]
-struct Backend(Box<dyn redb::StorageBackend>);
+struct Backend {
+    file: Box<dyn redb::StorageBackend>,
+    health: Arc<Health>,
+}
 
 impl redb::StorageBackend for Backend {
     fn len(&self) -> std::io::Result<u64> {
-        self.0.len()
+        self.health.note(self.file.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.0.read(offset, out)
+        self.health.note(self.file.read(offset, out))
     }
 
     fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.0.set_len(len)
+        self.health.note(self.file.set_len(len))
     }
 
     fn sync_data(&self) -> std::io::Result<()> {
-        self.0.sync_data()
+        let result = self.health.note(self.file.sync_data());
+        if result.is_err() {
+            self.health.sync_failed.store(true, Ordering::Release);
+        }
+        result
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.0.write(offset, data)
+        if offset < HEADER_BYTES as u64 {
+            self.health.header_written.store(true, Ordering::Release);
+        }
+        self.health.note(self.file.write(offset, data))
     }
 
     fn close(&self) -> std::io::Result<()> {
-        self.0.close()
+        self.file.close()
     }
 }
 
 /// Opens or creates the file and its tables. Blocks.
-pub(super) fn open(host: &Host, path: &str) -> Result<Database> {
-    let backend = Backend(host.disk().open(path)?);
+pub(super) fn open(host: &Host, path: &str, health: &Arc<Health>) -> Result<Database> {
+    health.failed.store(false, Ordering::Release);
+    let backend = Backend { file: host.disk().open(path)?, health: health.clone() };
+    if is_unfinished(&backend)? {
+        redb::StorageBackend::set_len(&backend, 0)?;
+    }
     let database = redb::Builder::new()
         .set_cache_size(CACHE_BYTES)
         .create_with_backend(backend)
@@ -90,6 +156,20 @@ pub(super) fn open(host: &Host, path: &str) -> Result<Database> {
         initialize(&database, path)?;
     }
     Ok(database)
+}
+
+/// Whether a power loss has cut short the creation of this file. redb writes its magic number last, and does not open
+/// a file without. A file that is all zeros behind the header page has never held anything.
+fn is_unfinished(file: &dyn redb::StorageBackend) -> Result<bool> {
+    let length = file.len()?;
+    if length == 0 || length > NEW_FILE_BYTES_MAX {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; length as usize];
+    file.read(0, &mut bytes)?;
+    let magic = &bytes[..bytes.len().min(MAGIC_BYTES)];
+    let pages = bytes.get(HEADER_BYTES..).unwrap_or_default();
+    Ok(magic.iter().chain(pages).all(|byte| *byte == 0))
 }
 
 fn format_of(database: &Database) -> Result<Option<u64>> {

@@ -5,7 +5,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +23,13 @@ pub struct TestDisk {
     /// What failing writes report.
     failure: Arc<Mutex<Option<io::ErrorKind>>>,
     syncs: Arc<AtomicU64>,
+    fail_syncs: Arc<AtomicBool>,
+}
+
+/// The disk as the programs of one life of the machine know it.
+struct Mounted {
+    disk: TestDisk,
+    life: u64,
 }
 
 #[derive(Clone, Default)]
@@ -51,7 +58,13 @@ impl TestDisk {
         self.fuse.store(operations, Ordering::SeqCst);
     }
 
+    /// From now on every sync fails, and does nothing.
+    pub fn fail_syncs(&self) {
+        self.fail_syncs.store(true, Ordering::SeqCst);
+    }
+
     pub fn repair(&self) {
+        self.fail_syncs.store(false, Ordering::SeqCst);
         self.fuse.store(i64::MIN, Ordering::SeqCst);
     }
 
@@ -155,7 +168,13 @@ impl redb::StorageBackend for Handle {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.operation(self.life)?;
+        // A full disk has room for what it already holds.
+        if *self.disk.failure.lock().unwrap() != Some(io::ErrorKind::StorageFull) {
+            self.disk.operation(self.life)?;
+        }
+        if self.disk.fail_syncs.load(Ordering::SeqCst) {
+            return Err(io::Error::other("sync failed"));
+        }
         self.disk.syncs.fetch_add(1, Ordering::SeqCst);
         self.with(|file| {
             file.durable.clone_from(&file.live);
@@ -174,19 +193,19 @@ impl redb::StorageBackend for Handle {
     }
 }
 
-impl Disk for TestDisk {
+impl Disk for Mounted {
     fn open(&self, path: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
-        self.files.lock().unwrap().entry(path.to_string()).or_default();
-        let life = self.life.load(Ordering::SeqCst);
-        Ok(Box::new(Handle { disk: self.clone(), path: path.to_string(), life }))
+        self.disk.operation(self.life)?;
+        self.disk.files.lock().unwrap().entry(path.to_string()).or_default();
+        Ok(Box::new(Handle { disk: self.disk.clone(), path: path.to_string(), life: self.life }))
     }
 
     fn exists(&self, path: &str) -> io::Result<bool> {
-        Ok(self.files.lock().unwrap().contains_key(path))
+        Ok(self.disk.files.lock().unwrap().contains_key(path))
     }
 
     fn list(&self, _: &str) -> io::Result<Vec<String>> {
-        Ok(self.files.lock().unwrap().keys().cloned().collect())
+        Ok(self.disk.files.lock().unwrap().keys().cloned().collect())
     }
 
     fn create_dir(&self, _: &str) -> io::Result<()> {
@@ -194,18 +213,18 @@ impl Disk for TestDisk {
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        self.files.lock().unwrap().remove(path);
+        self.disk.files.lock().unwrap().remove(path);
         Ok(())
     }
 
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        let files = self.files.lock().unwrap();
+        let files = self.disk.files.lock().unwrap();
         files.get(path).map(|file| file.live.clone()).ok_or(io::ErrorKind::NotFound.into())
     }
 
     fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let file = File { live: bytes.to_vec(), durable: bytes.to_vec(), unsynced: Vec::new() };
-        self.files.lock().unwrap().insert(path.to_string(), file);
+        self.disk.files.lock().unwrap().insert(path.to_string(), file);
         Ok(())
     }
 }
@@ -267,7 +286,7 @@ impl Entropy for NoEntropy {
     }
 }
 
-/// A node named `test` on `disk`; blocking work runs inline.
+/// A node named `test` on `disk`, alive until the next power loss; blocking work runs inline.
 pub fn host(disk: &TestDisk) -> Host {
     with_tasks(disk, TokioTasks { inline: true })
 }
@@ -278,6 +297,7 @@ pub fn threaded_host(disk: &TestDisk) -> Host {
 }
 
 fn with_tasks(disk: &TestDisk, tasks: TokioTasks) -> Host {
+    let disk = Mounted { disk: disk.clone(), life: disk.life.load(Ordering::SeqCst) };
     let clock = Counting(AtomicI64::new(1_700_000_000_000_000));
-    Host::new("test", Arc::new(NoNet), Arc::new(clock), Arc::new(tasks), Arc::new(NoEntropy), Arc::new(disk.clone()))
+    Host::new("test", Arc::new(NoNet), Arc::new(clock), Arc::new(tasks), Arc::new(NoEntropy), Arc::new(disk))
 }

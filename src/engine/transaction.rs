@@ -18,6 +18,7 @@ use crate::sql::statement::Isolation;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -90,6 +91,10 @@ impl Transaction {
     /// Starts a statement: under READ COMMITTED the snapshot moves to now.
     pub fn begin_statement(&mut self) -> Result<()> {
         if self.snapshot.is_none() || self.isolation == Isolation::ReadCommitted {
+            if self.core.health.has_failed() {
+                // A reader has met the failure. The next statement will read the file opened anew.
+                drop(self.core.submit(Job::Check));
+            }
             self.snapshot = Some(self.core.published());
         }
         Ok(())
@@ -115,7 +120,6 @@ impl Transaction {
 
     /// Errors: `42P06`; `55006` while another open transaction creates or drops it.
     pub fn create_schema(&mut self, name: &str) -> Result<()> {
-        self.core.check_writable()?;
         self.hold_schema(name)?;
         if self.newest().has_schema(name) {
             return Err(Error::new(codes::DUPLICATE_SCHEMA, format!("schema \"{name}\" already exists")));
@@ -126,7 +130,6 @@ impl Transaction {
 
     /// Errors: `3F000`; `2BP01` unless it is empty; `55006` while another open transaction uses it.
     pub fn drop_schema(&mut self, name: &str) -> Result<()> {
-        self.core.check_writable()?;
         self.hold_schema(name)?;
         let newest = self.newest();
         if !newest.has_schema(name) {
@@ -156,7 +159,6 @@ impl Transaction {
     /// `table.id` is assigned here. Errors: `42P07`, also while another open transaction is creating the same name;
     /// `55006` while one is dropping it or its schema; `3F000` for a missing schema.
     pub fn create_table(&mut self, mut table: Table) -> Result<Arc<Table>> {
-        self.core.check_writable()?;
         table.schema()?;
         self.hold_relation(&table.name)?;
         let newest = self.newest();
@@ -174,7 +176,6 @@ impl Transaction {
 
     /// Errors: `42P01`; `55006` while another open transaction creates or drops it.
     pub fn drop_table(&mut self, name: &RelationName) -> Result<()> {
-        self.core.check_writable()?;
         self.hold_relation(name)?;
         let Some(table) = self.newest().table(name).map(|table| table.id) else {
             return Err(Error::new(codes::UNDEFINED_TABLE, format!("table \"{name}\" does not exist")));
@@ -194,12 +195,12 @@ impl Transaction {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        self.core.check_writable()?;
+        self.core.ensure_writable().await?;
         self.enter();
-        if !self.rows.contains_key(&table.id) {
-            self.rows.insert(table.id, Rows::new(table)?);
-        }
-        let rows = self.rows.get_mut(&table.id).expect("just inserted");
+        let rows = match self.rows.entry(table.id) {
+            Entry::Occupied(rows) => rows.into_mut(),
+            Entry::Vacant(empty) => empty.insert(Rows::new(table)?),
+        };
         let batch = conform(batch, &rows.schema, table)?;
         claim_keys(&self.core, self.id, rows, &batch).await?;
         // The keys are reserved and the rows not yet there: no await may come between.
@@ -248,7 +249,6 @@ impl Transaction {
     /// Durable and invisible until `Engine::commit_prepared`. On an error the transaction is rolled back. Errors:
     /// `42710` the gid is in use; those of [`commit`](Transaction::commit).
     pub async fn prepare(mut self, gid: &str, owner: &str) -> Result<()> {
-        self.core.check_writable()?;
         self.enter();
         let work = self.work()?;
         let prepared_at = self.core.host.utc_micros();
@@ -323,7 +323,7 @@ impl Transaction {
     fn hold_relation(&mut self, name: &RelationName) -> Result<()> {
         self.enter();
         match self.core.locks.hold_relation(self.id, name) {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             // A name that is not there yet can only be held by somebody who creates it.
             Err(_) if self.newest().table(name).is_none() => Err(relation_exists(name)
                 .with_detail("Another transaction that is not yet committed is creating or dropping it.")),

@@ -8,10 +8,12 @@
 //! After a batch, in this order: effects on what the engine remembers, new snapshot, end of the decided transactions
 //! (see [`locks`](super::locks)), answers. A crash anywhere before the sync undoes the whole batch, after it nothing.
 //!
-//! *When the disk fails.* An error before the sync undoes the batch, and its transactions are told so. If the sync
-//! itself fails, nobody can know what the disk has kept: they are told `08007`. In both cases redb accepts nothing
-//! more until the file is opened anew (a failed fsync must not be tried again: the kernel may have dropped the
-//! pages), and neither does the engine.
+//! *When the disk fails.* redb refuses everything after the first error. Before the next batch the writer opens the
+//! file again, as a restart would, and goes on if it can (the disk was full and is not any more). An error before the
+//! file's header is written undoes the batch, and its transactions are told so. After a later error the reopened file
+//! tells whether the batch has arrived: its number is in it or not. Only if a *sync* has failed the file must not be
+//! trusted in this process (the kernel may hold pages that the disk does not, and a second sync would succeed without
+//! them): the outcome is then unknown, `08007`, and the engine refuses writes until the server is restarted.
 
 use super::core::Core;
 use super::job::Job;
@@ -59,7 +61,29 @@ struct Outcome {
     effects: Vec<Effect>,
 }
 
+/// A batch that was not committed as far as redb says.
+enum Failure {
+    /// Nothing of it is in the store.
+    Undone(Error),
+    /// It may be in the store. With what the jobs would be told if it is.
+    Undecided { cause: Error, results: Vec<Result<()>> },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Undone(error)
+    }
+}
+
 impl Core {
+    /// Waits until the file can be written, after a failure of it. Errors: `58030`, `53100`.
+    pub async fn ensure_writable(self: &Arc<Core>) -> Result<()> {
+        match self.health.has_failed() || self.is_closed() {
+            true => self.submit(Job::Check).wait().await,
+            false => Ok(()),
+        }
+    }
+
     /// Hands a job to the writer. It will be done even if nobody waits for the answer.
     pub fn submit(self: &Arc<Core>, job: Job) -> Answer {
         let (answer, receiver) = oneshot::channel();
@@ -91,33 +115,44 @@ impl Core {
             // Nobody listens any more: the client was cancelled, its transaction is decided all the same.
             let _ = answer.send(result);
         }
+        if jobs.iter().any(|job| matches!(job, Job::Close)) {
+            self.close();
+            *self.database.lock().expect("a batch that panics ends the writer for good") = None;
+        }
         merges.into_iter().for_each(|table| drop(self.submit(Job::Merge { table })));
     }
 
     /// Applies the jobs in one redb transaction and publishes the new snapshot.
     fn write(&self, jobs: &[Job]) -> Outcome {
         let all = |error: Error| Outcome { results: vec![Err(error); jobs.len()], effects: Vec::new() };
-        if let Err(error) = self.check_writable() {
+        let mut database = self.database.lock().expect("a batch that panics ends the writer for good");
+        if let Err(error) = self.make_ready(&mut database) {
             return all(error);
         }
-        let database = self.database.lock().expect("a batch that panics ends the writer for good");
-        match self.try_write(&database, jobs) {
-            Ok((outcome, catalog)) => {
-                match Snapshot::take(&database, catalog) {
-                    Ok(snapshot) => self.publish(snapshot),
-                    // The batch is durable all the same.
-                    Err(error) => self.fail(&error),
-                }
-                outcome
-            }
-            Err(error) => {
-                self.fail(&error);
-                all(error)
-            }
+        let opened = database.as_ref().expect("made ready");
+        match self.try_write(opened, jobs) {
+            Ok(outcome) => outcome,
+            Err(Failure::Undone(error)) => all(error),
+            Err(Failure::Undecided { cause, results }) => match self.reopen(&mut database) {
+                // What the batch has changed was read from the store just now.
+                Ok(last) if last == self.next_batch.load(Ordering::Relaxed) => Outcome { results, effects: Vec::new() },
+                Ok(_) => all(cause),
+                Err(_) => all(undecided(&cause)),
+            },
         }
     }
 
-    fn try_write(&self, database: &Database, jobs: &[Job]) -> Result<(Outcome, Arc<Catalog>)> {
+    fn make_ready(&self, database: &mut Option<Database>) -> Result<()> {
+        if self.is_closed() {
+            return Err(self.unwritable());
+        }
+        if database.is_none() || self.health.has_failed() {
+            self.reopen(database)?;
+        }
+        Ok(())
+    }
+
+    fn try_write(&self, database: &Database, jobs: &[Job]) -> Result<Outcome, Failure> {
         let durable = jobs.iter().any(Job::is_durable);
         let mut write = database.begin_write().map_err(storage)?;
         if !durable {
@@ -125,14 +160,21 @@ impl Core {
         }
         let (outcome, catalog) = self.apply(&write, jobs)?;
         self.write_counters(&write)?;
-        if !durable {
-            write.commit().map_err(undecided)?;
-            return Ok((outcome, catalog));
-        }
         self.probe_jobs(jobs, Moment::BeforeSync);
-        write.commit().map_err(undecided)?;
+        self.health.begin_commit();
+        if let Err(error) = write.commit() {
+            if !self.health.may_have_committed() {
+                return Err(Failure::Undone(storage(error)));
+            }
+            return Err(Failure::Undecided { cause: storage(error), results: outcome.results });
+        }
         self.probe_jobs(jobs, Moment::AfterSync);
-        Ok((outcome, catalog))
+        match Snapshot::take(database, catalog) {
+            Ok(snapshot) => self.publish(snapshot),
+            // Committed all the same. The file has failed, so the next batch publishes what is in it.
+            Err(error) => tracing::error!(node = self.host.name(), "no snapshot after a commit: {error}"),
+        }
+        Ok(outcome)
     }
 
     fn apply(&self, write: &WriteTransaction, jobs: &[Job]) -> Result<(Outcome, Arc<Catalog>)> {
@@ -155,6 +197,7 @@ impl Core {
 
     /// Numbers handed out so far are never handed out again, as far as anything stored carries them.
     fn write_counters(&self, write: &WriteTransaction) -> Result<()> {
+        self.next_batch.fetch_add(1, Ordering::Relaxed);
         let mut meta = write.open_table(META).map_err(storage)?;
         for (name, counter) in self.counters() {
             meta.insert(name, counter.load(Ordering::Relaxed)).map_err(storage)?;
@@ -194,7 +237,7 @@ impl Core {
             // The store has the keys now, marked as this transaction's.
             Job::Prepare { work, .. } => self.release_keys(work.transaction, &work.tail),
             Job::Spill { transaction, segments } if result.is_ok() => self.release_keys(*transaction, segments),
-            Job::Spill { .. } | Job::Resolve { .. } | Job::Merge { .. } => {}
+            Job::Spill { .. } | Job::Resolve { .. } | Job::Merge { .. } | Job::Check | Job::Close => {}
         }
     }
 
@@ -228,12 +271,11 @@ enum Moment {
     AfterSync,
 }
 
-/// redb: after a failed commit the changes "may already have become durable".
-fn undecided(error: redb::CommitError) -> Error {
-    let cause = storage(error);
+fn undecided(cause: &Error) -> Error {
     let message = format!("could not make a commit durable: {}", cause.message());
     Error::new(codes::TRANSACTION_RESOLUTION_UNKNOWN, message)
         .with_detail("Whether the transaction has committed will be known when the database is opened again.")
+        .with_hint("Restart the server once the disk is in order.")
 }
 
 async fn drain(core: Arc<Core>) {
@@ -259,7 +301,7 @@ struct Broken {
 impl Drop for Broken {
     fn drop(&mut self) {
         if self.armed {
-            self.core.fail(&Error::internal("the storage writer ended unexpectedly"));
+            self.core.close();
             let mut queue = self.core.queue.lock().expect("no code panics while it holds the queue");
             queue.draining = false;
             queue.waiting.clear();

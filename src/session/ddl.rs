@@ -23,7 +23,9 @@ impl Session {
         extension: &dyn Extension,
     ) -> Result<Option<RelationName>> {
         refuse_unsupported(create)?;
-        let name = relation_name(&create.name, &self.creation_schema()?)?;
+        // Only an unqualified name needs the search path, which may name no schema to create in.
+        let default_schema = if create.name.0.len() > 1 { String::new() } else { self.creation_schema()? };
+        let name = relation_name(&create.name, &default_schema)?;
         if self.current.lease()?.table(&name)?.is_some() || extension.relation(&name)?.is_some() {
             let message = format!("relation \"{}\" already exists", name.name);
             if create.if_not_exists {

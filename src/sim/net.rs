@@ -74,6 +74,11 @@ impl Network {
         self.with(|state| state.add_host(name))
     }
 
+    /// Another name for the machine `name`, as from a resolver.
+    pub fn alias(&self, alias: &str, name: &str) {
+        self.with(|state| state.alias(alias, name));
+    }
+
     /// The machine is on and runs process number `life`.
     pub fn start(&self, node: NodeIndex, life: LifeNumber) {
         self.with(|state| state.start(node, life));

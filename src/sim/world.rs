@@ -189,6 +189,11 @@ impl World {
 
 /// Machines and their processes.
 impl World {
+    /// Every machine's resolver knows `name` also as `alias`.
+    pub fn alias(&self, alias: &str, name: &str) {
+        self.0.network.alias(alias, name);
+    }
+
     /// The host of the named node's process. A node that was never heard of comes to be, with a process that runs
     /// nothing but what is spawned on its host: this is what clients are. A node that is down is switched on so.
     pub fn node(&self, name: &str) -> Host {

@@ -1,7 +1,7 @@
 //! Time buckets: `time_bucket`, `date_bin` and `date_trunc` as the one function both backends have, `date_bin`
 //! (PostgreSQL 14 and later), with its origin always written out.
 
-use super::literal::{Class, Reason, literal, timestamp_micros, timestamp_text, timestamptz_text};
+use super::literal::{Class, Reason, duration_text, literal, timestamp_micros, timestamp_text, timestamptz_text};
 use super::render::Renderer;
 use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
 use datafusion::logical_expr::Expr;
@@ -30,7 +30,7 @@ pub fn render(renderer: &mut Renderer, name: &str, arguments: &[Expr]) -> Result
 }
 
 fn binned(renderer: &mut Renderer, width: i64, source: &Expr, class: Class, origin: i64) -> Result<String, Reason> {
-    let width_text = width_text(width);
+    let width_text = duration_text(width, true);
     let source = renderer.expression(source)?;
     match class {
         Class::Timestamptz => {
@@ -120,32 +120,9 @@ fn origin_micros(rest: &[Expr], default: i64) -> Result<i64, Reason> {
     }
 }
 
-/// The largest unit that divides the width: `1 hour`, `90 seconds`.
-fn width_text(micros: i64) -> String {
-    const UNITS: [(i64, &str); 6] = [
-        (DAY_MICROS, "day"),
-        (3_600 * SECOND_MICROS, "hour"),
-        (60 * SECOND_MICROS, "minute"),
-        (SECOND_MICROS, "second"),
-        (1_000, "millisecond"),
-        (1, "microsecond"),
-    ];
-    let (unit, name) = UNITS.into_iter().find(|(unit, _)| micros % unit == 0).expect("one microsecond divides all");
-    let count = micros / unit;
-    if count == 1 { format!("1 {name}") } else { format!("{count} {name}s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_width_is_written_in_its_largest_whole_unit() {
-        assert_eq!(width_text(3_600 * SECOND_MICROS), "1 hour");
-        assert_eq!(width_text(90 * SECOND_MICROS), "90 seconds");
-        assert_eq!(width_text(14 * DAY_MICROS), "14 days");
-        assert_eq!(width_text(1_500), "1500 microseconds");
-    }
 
     #[test]
     fn a_width_is_read_from_text_and_never_counts_months() {

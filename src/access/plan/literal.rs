@@ -100,8 +100,17 @@ pub fn literal(value: &ScalarValue) -> Result<String, Reason> {
         ScalarValue::Time64Nanosecond(Some(nanos)) => Ok(format!("'{}'::time", time(whole_micros(*nanos)?)?)),
         ScalarValue::IntervalMonthDayNano(Some(interval)) => {
             let micros = whole_micros(interval.nanoseconds)?;
-            let text = format!("{} months {} days {micros} microseconds", interval.months, interval.days);
-            Ok(format!("'{text}'::interval"))
+            let mut parts = Vec::new();
+            if interval.months != 0 {
+                parts.push(count(interval.months.into(), "month"));
+            }
+            if interval.days != 0 {
+                parts.push(count(interval.days.into(), "day"));
+            }
+            if micros != 0 || parts.is_empty() {
+                parts.push(duration_text(micros, false));
+            }
+            Ok(format!("'{}'::interval", parts.join(" ")))
         }
         _ => match timestamp_micros(value)? {
             Some((micros, true)) => Ok(format!("'{}'::timestamptz", timestamptz_text(micros)?)),
@@ -109,6 +118,25 @@ pub fn literal(value: &ScalarValue) -> Result<String, Reason> {
             None => Err(format!("a constant of type {} has no SQL text", value.data_type())),
         },
     }
+}
+
+/// A length of time in the largest unit that divides it: `1 hour`, `90 seconds`. `days`: a day counts as 24 hours.
+pub fn duration_text(micros: i64, days: bool) -> String {
+    const UNITS: [(i64, &str); 6] = [
+        (86_400_000_000, "day"),
+        (3_600_000_000, "hour"),
+        (60_000_000, "minute"),
+        (1_000_000, "second"),
+        (1_000, "millisecond"),
+        (1, "microsecond"),
+    ];
+    let mut units = UNITS.into_iter().skip(if days { 0 } else { 1 });
+    let (unit, name) = units.find(|(unit, _)| micros % unit == 0).expect("one microsecond divides all");
+    count(micros / unit, name)
+}
+
+fn count(number: i64, unit: &str) -> String {
+    if number == 1 { format!("1 {unit}") } else { format!("{number} {unit}s") }
 }
 
 /// Parenthesised when negative: `x - -5` and `-5::bigint` read otherwise than meant.
@@ -229,7 +257,16 @@ mod tests {
         assert_eq!(text(ScalarValue::Int64(None)), "NULL::bigint");
         let interval = IntervalMonthDayNano::new(1, 2, 3_000);
         let interval = ScalarValue::IntervalMonthDayNano(Some(interval));
-        assert_eq!(text(interval), "'1 months 2 days 3 microseconds'::interval");
+        assert_eq!(text(interval), "'1 month 2 days 3 microseconds'::interval");
+    }
+
+    #[test]
+    fn a_width_is_written_in_its_largest_whole_unit() {
+        assert_eq!(duration_text(3_600_000_000, true), "1 hour");
+        assert_eq!(duration_text(-90_000_000, true), "-90 seconds");
+        assert_eq!(duration_text(14 * 86_400_000_000, true), "14 days");
+        assert_eq!(duration_text(86_400_000_000, false), "24 hours");
+        assert_eq!(duration_text(1_500, true), "1500 microseconds");
     }
 
     #[test]

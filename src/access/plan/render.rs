@@ -165,10 +165,8 @@ impl Renderer {
     /// form. `None` if no uuid is involved.
     fn uuid_equality(&mut self, left: &Expr, op: Operator, right: &Expr) -> Result<Option<String>, Reason> {
         let (column, constant) = match (left, right) {
-            (Expr::Column(column), Expr::Literal(value, _)) | (Expr::Literal(value, _), Expr::Column(column))
-                if self.tag(column) == Some("uuid") =>
-            {
-                (column, value)
+            (Expr::Column(column), other) | (other, Expr::Column(column)) if self.tag(column) == Some("uuid") => {
+                (column, other)
             }
             _ => return Ok(None),
         };
@@ -230,11 +228,7 @@ impl Renderer {
         if let Expr::Column(column) = &*list.expr
             && self.tag(column) == Some("uuid")
         {
-            let of = |item: &Expr| match item {
-                Expr::Literal(value, _) => uuid_literal(value),
-                _ => Err("type uuid compares with constants only".into()),
-            };
-            let items = list.list.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+            let items = list.list.iter().map(uuid_literal).collect::<Result<Vec<_>, _>>()?;
             return Ok(format!("({} {not}IN ({}))", self.column(column)?, items.join(", ")));
         }
         let value = self.expression(&list.expr)?;
@@ -324,8 +318,14 @@ pub fn ordered_alike(class: Class) -> Result<(), Reason> {
     }
 }
 
-fn uuid_literal(value: &ScalarValue) -> Result<String, Reason> {
-    let text = value.try_as_str().flatten().unwrap_or_default();
+fn uuid_literal(constant: &Expr) -> Result<String, Reason> {
+    let text = match constant {
+        Expr::Literal(value, _) => value.try_as_str().flatten(),
+        // `'…'::uuid`: to Arrow a cast from text to text.
+        Expr::Cast(cast) if class(cast.field.data_type()) == Some(Class::Text) => return uuid_literal(&cast.expr),
+        _ => None,
+    }
+    .ok_or("a uuid is compared with something else than a constant")?;
     match uuid::Uuid::parse_str(text) {
         Ok(uuid) if uuid.hyphenated().to_string() == text => Ok(format!("'{text}'")),
         _ => Err("the constant is not a uuid in canonical form".into()),

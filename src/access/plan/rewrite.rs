@@ -35,8 +35,14 @@ impl OptimizerRule for PushDown {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> DataFusionResult<Transformed<LogicalPlan>> {
-        plan.transform_down_with_subqueries(rewrite_chain)
+        rewrite_all(plan)
     }
+}
+
+/// Subqueries in a second round: a chain that was dealt with is not looked into again, but its filters may hold some.
+fn rewrite_all(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let chains = plan.transform_down(rewrite_chain)?;
+    chains.transform_data(|plan| plan.transform_down(|node| node.map_subqueries(rewrite_all)))
 }
 
 fn rewrite_chain(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>> {

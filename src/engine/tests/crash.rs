@@ -127,23 +127,86 @@ async fn a_rollback_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_failed_write_is_reported_and_later_writes_are_refused_clearly() {
+async fn a_full_disk_undoes_commits_and_is_survived_without_a_restart() {
+    for operations in 0..40 {
+        let disk = TestDisk::new();
+        let engine = open(&disk).await;
+        let table = create(&engine, keyed("t")).await;
+        insert(&engine, &table, [1]).await.unwrap();
+        let mut prepared = begin(&engine);
+        prepared.append(&table, values([100])).await.unwrap();
+        prepared.prepare("g", "me").await.unwrap();
+        let mut open = begin(&engine);
+        open.append(&table, values([200])).await.unwrap();
+
+        disk.fail_after(operations, ErrorKind::StorageFull);
+        let (mut expected, mut unknown) = (vec![1], Vec::new());
+        for row in 2..10 {
+            match insert(&engine, &table, [row]).await {
+                Ok(()) => expected.push(row),
+                // The disk was too full even for looking; from then on nothing is tried before looking again.
+                Err(error) if error.kind() == Kind::Unknown => unknown.push(row),
+                Err(error) => assert_eq!(error.code(), codes::DISK_FULL, "{error}"),
+            }
+        }
+        assert!(unknown.len() <= 1, "{unknown:?}");
+        disk.repair();
+        insert(&engine, &table, [10]).await.unwrap();
+        engine.commit_prepared("g").await.unwrap();
+        open.commit().await.unwrap();
+        expected.extend([10, 100, 200]);
+        let rows = committed(&engine, &table).await;
+        let certain = rows.into_iter().filter(|row| !unknown.contains(row)).collect::<Vec<_>>();
+        assert_eq!(certain, expected, "after {operations} operations");
+        assert_no_leftovers(&engine);
+    }
+}
+
+#[tokio::test]
+async fn rows_spilled_before_a_failure_are_lost_and_their_transaction_is_told() {
+    let disk = TestDisk::new();
+    let engine = open_spilling(&disk, 4_000).await;
+    let table = create(&engine, keyed("t")).await;
+    let mut large = begin(&engine);
+    large.append(&table, values(0..5_000)).await.unwrap();
+    large.append(&table, values(5_000..10_000)).await.unwrap();
+    disk.fail_after(0, ErrorKind::StorageFull);
+    assert_eq!(insert(&engine, &table, [-1]).await.unwrap_err().code(), codes::DISK_FULL);
+    disk.repair();
+    insert(&engine, &table, [-2]).await.unwrap();
+    assert!(large.commit().await.is_err());
+    assert_eq!(committed(&engine, &table).await, [-2]);
+    assert_no_leftovers(&engine);
+    insert(&engine, &table, 0..10_000).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_written_any_more() {
     let disk = TestDisk::new();
     let engine = open(&disk).await;
     let table = create(&engine, plain("t")).await;
-    insert(&engine, &table, [1]).await.unwrap();
-    disk.fail_after(0, ErrorKind::StorageFull);
-    let error = insert(&engine, &table, [2]).await.unwrap_err();
-    assert!([codes::DISK_FULL, codes::TRANSACTION_RESOLUTION_UNKNOWN].contains(&error.code()), "{error}");
+    disk.fail_syncs();
+    let error = insert(&engine, &table, [1]).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unknown, "{error}");
     disk.repair();
-    let error = insert(&engine, &table, [3]).await.unwrap_err();
+    let error = insert(&engine, &table, [2]).await.unwrap_err();
     assert_eq!(error.code(), codes::IO_ERROR);
-    assert!(error.hint().is_some());
-    drop(engine);
+    assert!(error.hint().unwrap().starts_with("Restart"));
+}
+
+#[tokio::test]
+async fn a_closed_database_says_so() {
+    let disk = TestDisk::new();
     let engine = open(&disk).await;
-    let rows = committed(&engine, &table).await;
-    assert!(rows == [1] || rows == [1, 2], "{rows:?}");
-    insert(&engine, &table, [4]).await.unwrap();
+    let table = create(&engine, plain("t")).await;
+    let mut late = begin(&engine);
+    late.append(&table, values([1])).await.unwrap();
+    engine.close().await;
+    assert_eq!(late.commit().await.unwrap_err().code(), codes::ADMIN_SHUTDOWN);
+    let again = open(&disk).await;
+    insert(&again, &table, [2]).await.unwrap();
+    assert_eq!(committed(&again, &table).await, [2]);
+    engine.close().await;
 }
 
 #[tokio::test]
@@ -168,9 +231,9 @@ async fn an_outcome_nobody_can_know_is_called_unknown() {
 #[tokio::test]
 async fn a_store_of_another_version_is_refused_by_name() {
     let disk = TestDisk::new();
-    drop(open(&disk).await);
+    open(&disk).await.close().await;
     let host = test_host::host(&disk);
-    let database = store::open(&host, "db").unwrap();
+    let database = store::open(&host, "db", &Arc::default()).unwrap();
     let write = database.begin_write().unwrap();
     write.open_table(store::META).unwrap().insert("format", 99).unwrap();
     write.commit().unwrap();
@@ -184,8 +247,9 @@ async fn a_store_of_another_version_is_refused_by_name() {
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused_by_name() {
     let disk = TestDisk::new();
-    crate::host::Disk::write(&disk, "db", &[b'x'; 10_000]).unwrap();
-    let error = Core::open(test_host::host(&disk), "db", 1).err().unwrap();
+    let host = test_host::host(&disk);
+    host.disk().write("db", &[b'x'; 10_000]).unwrap();
+    let error = Core::open(host, "db", 1).err().unwrap();
     assert_eq!(error.code(), codes::DATA_CORRUPTED);
     assert!(error.message().contains("\"db\""), "{error}");
 }

@@ -27,7 +27,7 @@ async fn a_new_table_is_seen_by_its_creator_at_once_and_by_others_after_commit()
     assert_eq!(seen(&creator, &table).await, [1]);
     assert_eq!(all(&engine), Vec::<String>::new());
     creator.commit().await.unwrap();
-    drop(engine);
+    engine.close().await;
     let engine = open(&disk).await;
     assert_eq!(begin(&engine).table(&name("t")).unwrap(), Some(table.clone()));
     assert_eq!(committed(&engine, &table).await, [1]);
@@ -184,7 +184,7 @@ async fn prepared_ddl_holds_its_names_over_a_restart() {
     transaction.append(&new, values([1])).await.unwrap();
     transaction.drop_table(&name("old")).unwrap();
     transaction.prepare("g", "me").await.unwrap();
-    drop(engine);
+    engine.close().await;
     let engine = open(&disk).await;
     assert_eq!(all(&engine), ["old"]);
     assert_eq!(begin(&engine).create_table(plain("new")).unwrap_err().code(), codes::DUPLICATE_TABLE);

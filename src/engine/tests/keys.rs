@@ -113,7 +113,7 @@ async fn a_key_of_a_prepared_transaction_makes_others_wait_also_after_a_restart(
         transaction.append(&table, values([value])).await.unwrap();
         transaction.prepare(gid, "me").await.unwrap();
     }
-    drop(engine);
+    engine.close().await;
     let engine = open(&disk).await;
     let mut first = begin(&engine);
     let waiting = blocked(&mut first, &table, 1).await;

@@ -98,6 +98,7 @@ impl World {
             Step::RollbackPrepared { gid } => self.resolve(gid, false).await,
             Step::Restart => {
                 self.stop();
+                self.engine.close().await;
                 self.restart().await;
             }
             Step::LosePower { mut keep } => {
@@ -188,8 +189,6 @@ impl World {
     }
 
     async fn restart(&mut self) {
-        // Clean-up that the stop has queued belongs to the old life.
-        tokio::task::yield_now().await;
         self.engine = open_spilling(&self.disk, SPILL_BYTES).await;
         self.check().await;
     }
@@ -224,6 +223,7 @@ proptest! {
             }
             world.stop();
             world.check().await;
+            world.engine.close().await;
             world.restart().await;
         });
     }

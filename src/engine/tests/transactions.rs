@@ -132,7 +132,7 @@ async fn a_prepared_transaction_waits_for_its_decision_also_over_a_restart() {
     let listed = engine.prepared();
     assert_eq!(listed.iter().map(|p| p.gid.as_str()).collect::<Vec<_>>(), ["commit", "later", "rollback"]);
     assert!(listed.iter().all(|p| p.owner == "alice" && p.prepared_at > 0));
-    drop(engine);
+    engine.close().await;
 
     let engine = open(&disk).await;
     assert_eq!(engine.prepared(), listed);
@@ -215,7 +215,7 @@ async fn single_row_commits_are_merged_to_few_segments_in_order() {
     let statistics = engine.statistics();
     assert_eq!((statistics.len(), statistics[0].rows), (1, 500));
     assert!(statistics[0].segments < 50, "{statistics:?}");
-    drop(engine);
+    engine.close().await;
     let engine = open(&disk).await;
     assert_eq!(committed(&engine, &table).await, (0..500).collect::<Vec<_>>());
     assert_eq!(engine.statistics()[0].rows, 500);

@@ -27,6 +27,8 @@ pub struct State {
     recorder: Arc<Recorder>,
     chance: Stream,
     hosts: Vec<Machine>,
+    /// Other names of machines, in lower case.
+    aliases: BTreeMap<String, String>,
     links: BTreeMap<(NodeIndex, NodeIndex), Link>,
     listeners: BTreeMap<(NodeIndex, u16), Listening>,
     connections: BTreeMap<u64, Connection>,
@@ -63,6 +65,7 @@ impl State {
             recorder,
             chance: chance::stream(seed, "net"),
             hosts: Vec::new(),
+            aliases: BTreeMap::new(),
             links: BTreeMap::new(),
             listeners: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -182,9 +185,15 @@ impl State {
         self.link(from, to).arrival(now, bytes, &config)
     }
 
+    /// From now on `alias` means the machine `name`.
+    pub fn alias(&mut self, alias: &str, name: &str) {
+        self.aliases.insert(alias.to_ascii_lowercase(), name.to_ascii_lowercase());
+    }
+
     /// The node that `name` means to `from`. Errors: `NotFound`, as from a resolver.
     pub fn resolve(&self, from: NodeIndex, name: &str) -> io::Result<NodeIndex> {
         let name = name.to_ascii_lowercase();
+        let name = self.aliases.get(&name).cloned().unwrap_or(name);
         if ["localhost", "127.0.0.1", "::1"].contains(&name.as_str()) {
             return Ok(from);
         }

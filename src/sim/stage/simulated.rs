@@ -1,1 +1,205 @@
-//! To be written.
+//! The deterministic world: every node a machine of a simulated [`World`], one seed one run.
+
+use super::loopback::make_cluster;
+use super::{ACCESS_NODE, DATABASE, Stage, USER};
+use crate::error::{Error, Result, codes};
+use crate::host::Host;
+use crate::node::{Config, FIRST_DATABASE, Server};
+use crate::sim::clock::ClockFault;
+use crate::sim::record::Crash;
+use crate::sim::report::{Sabotage, Simulated};
+use crate::sim::scenario::run::{Played, Verdict, play};
+use crate::sim::scenario::{ClusterSpec, Fault, Nemesis, Scenario, When, WorldKind};
+use crate::sim::world::{self, World, WorldConfig, simulate};
+use crate::wire::client::{Address, Connection};
+use async_trait::async_trait;
+use rand::Rng;
+use std::time::Duration;
+
+/// The port of every simulated server.
+const PORT: u16 = 5432;
+
+/// A run that needs more simulated time hangs.
+const TIME_LIMIT: Duration = Duration::from_secs(2 * 3600);
+
+/// The machines of one scenario.
+pub struct SimulatedStage {
+    world: World,
+    host: Host,
+    data_nodes: Vec<String>,
+    random: crate::sim::chance::Stream,
+}
+
+/// Plays a scenario in a world of its own.
+pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage) -> (Played, Simulated) {
+    let scenario = scenario.clone();
+    let config = WorldConfig { time_limit: TIME_LIMIT, ..WorldConfig::default() };
+    let run = simulate(seed, config, move |world| async move {
+        match SimulatedStage::start(world, &scenario.cluster, sabotage).await {
+            Ok(mut stage) => play(&scenario, &mut stage).await,
+            Err(error) => failed(format!("the cluster did not start: {error}")),
+        }
+    });
+    let facts = Simulated { fingerprint: run.fingerprint, duration: run.simulated };
+    let played = run.result.unwrap_or_else(|failure| {
+        let last: Vec<String> = run.kept.iter().rev().take(20).rev().map(|moment| format!("    {moment}")).collect();
+        failed(format!("{failure}\n  the last events:\n{}", last.join("\n")))
+    });
+    (played, facts)
+}
+
+fn failed(message: String) -> Played {
+    Played { verdict: Verdict::Failed { line: 0, message }, goldens: vec![] }
+}
+
+impl SimulatedStage {
+    async fn start(world: World, spec: &ClusterSpec, sabotage: Sabotage) -> Result<SimulatedStage> {
+        let data_nodes: Vec<String> = (0..spec.data + spec.spare).map(|k| format!("node{k}")).collect();
+        for (k, name) in data_nodes.iter().enumerate() {
+            world.alias(&host_name(k as u16), name);
+            world.start(name, |host| serve(host, Sabotage::default()));
+        }
+        world.start(ACCESS_NODE, move |host| serve(host, sabotage));
+        let host = world.node("client");
+        let random = world.stream("scenario");
+        let mut stage = SimulatedStage { world, host, data_nodes, random };
+        for name in stage.data_nodes.iter().map(String::as_str).chain([ACCESS_NODE]) {
+            stage.wait_ready(name).await?;
+        }
+        make_cluster(&mut stage, &host_name, spec.data).await?;
+        Ok(stage)
+    }
+
+    async fn wait_ready(&self, name: &str) -> Result<()> {
+        let address = Address { database: FIRST_DATABASE.to_string(), ..self.machine(name) };
+        let deadline = self.host.monotonic() + Duration::from_secs(60);
+        loop {
+            match Connection::open(&self.host, &address).await {
+                Ok(_) => return Ok(()),
+                Err(error) if self.host.monotonic() >= deadline => return Err(error),
+                Err(_) => self.host.sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
+    fn machine(&self, name: &str) -> Address {
+        Address {
+            host: name.to_string(),
+            port: PORT,
+            database: DATABASE.to_string(),
+            user: USER.to_string(),
+            password: None,
+        }
+    }
+
+    /// The scenario's fault in the world's terms, ended by itself where the scenario says so.
+    fn translate(&self, nemesis: &Nemesis) -> Result<world::Fault> {
+        let fault = match &nemesis.fault {
+            Fault::Crash(name) => world::Fault::crash(self.known(name)?, Crash::PowerLoss),
+            Fault::Restart(name) => world::Fault::restart(self.known(name)?),
+            Fault::Heal => world::Fault::Heal,
+            Fault::Clock(name, micros) => self.clock(name, ClockFault::Step(*micros))?,
+            Fault::Drift(name, ppm) => self.clock(name, ClockFault::DriftPpm(*ppm))?,
+            Fault::OneWay(from, to) => {
+                for name in [from].into_iter().chain(to) {
+                    self.known(name)?;
+                }
+                world::Fault::Partition { left: vec![from.clone()], right: to.clone(), one_way: true }
+            }
+            Fault::Partition(groups) => {
+                for name in groups.iter().flatten() {
+                    self.known(name)?;
+                }
+                let pairs = groups.iter().enumerate().flat_map(|(index, left)| {
+                    groups[index + 1..].iter().map(move |right| world::Fault::Partition {
+                        left: left.clone(),
+                        right: right.clone(),
+                        one_way: false,
+                    })
+                });
+                world::Fault::All(pairs.collect())
+            }
+        };
+        let Some((lasts, _)) = nemesis.lasts else { return Ok(fault) };
+        let end = match &nemesis.fault {
+            Fault::Crash(name) => world::Fault::restart(name),
+            _ => world::Fault::Heal,
+        };
+        Ok(world::Fault::All(vec![fault, world::Fault::After(lasts, Box::new(end))]))
+    }
+
+    fn clock(&self, name: &str, fault: ClockFault) -> Result<world::Fault> {
+        Ok(world::Fault::Clock { whom: world::Whom::Node(self.known(name)?.to_string()), fault })
+    }
+
+    fn known<'a>(&self, name: &'a str) -> Result<&'a str> {
+        let known = name == ACCESS_NODE || name == "client" || self.data_nodes.iter().any(|node| node == name);
+        if known {
+            return Ok(name);
+        }
+        Err(Error::new(codes::UNDEFINED_OBJECT, format!("there is no node \"{name}\" in this scenario")))
+    }
+}
+
+fn host_name(k: u16) -> String {
+    format!("dn{k}.example.com")
+}
+
+/// What a simulated machine runs: the server, and nothing else. A store that cannot be opened after a crash is a
+/// failure of the run, which the panic makes it.
+async fn serve(host: Host, sabotage: Sabotage) {
+    let config = Config { port: PORT, password: None, decisions_unsynced: sabotage.decision_sync };
+    let listener = host.net().listen("0.0.0.0", PORT).await.unwrap_or_else(|error| panic!("cannot listen: {error}"));
+    match Server::open(&host, config).await {
+        Ok(server) => server.run(listener).await,
+        Err(error) => panic!("the server cannot open its data: {error}"),
+    }
+}
+
+#[async_trait]
+impl Stage for SimulatedStage {
+    fn kind(&self) -> WorldKind {
+        WorldKind::Sim
+    }
+
+    fn host(&self) -> &Host {
+        &self.host
+    }
+
+    fn address(&self, node: &str) -> Option<Address> {
+        (node == ACCESS_NODE || self.data_nodes.iter().any(|name| name == node)).then(|| self.machine(node))
+    }
+
+    fn data_nodes(&self) -> Vec<String> {
+        self.data_nodes.clone()
+    }
+
+    fn can(&self, _nemesis: &Nemesis) -> std::result::Result<(), String> {
+        Ok(())
+    }
+
+    async fn strike(&mut self, nemesis: &Nemesis) -> Result<()> {
+        let fault = self.translate(nemesis)?;
+        match &nemesis.when {
+            When::Now => self.world.inflict(&fault),
+            When::After(delay, _) => self.world.inflict(&world::Fault::After(*delay, Box::new(fault))),
+            When::At { probe, hits } => {
+                self.world.strike_at(probe.clone(), u64::from(hits.0), fault);
+            }
+        }
+        Ok(())
+    }
+
+    async fn heal(&mut self) -> Result<()> {
+        self.world.heal();
+        Ok(())
+    }
+
+    fn draw(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
+        self.random.random_range(range)
+    }
+
+    fn note(&mut self, text: &str) {
+        self.world.note(text);
+    }
+}

@@ -252,7 +252,7 @@ pub fn data_node(name: &str) -> DataNode {
 }
 
 /// A local table to join with.
-fn register_hosts(context: &SessionContext) {
+pub fn register_hosts(context: &SessionContext) {
     let schema = Arc::new(Schema::new(vec![
         Field::new("host", DataType::Utf8, false),
         Field::new("team", DataType::Utf8, false),

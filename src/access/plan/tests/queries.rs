@@ -3,7 +3,7 @@
 use super::cluster::*;
 
 /// With the order that the query itself asks for; `None`: any order.
-const QUERIES: &[&str] = &[
+pub const QUERIES: &[&str] = &[
     // Rows.
     "SELECT * FROM cpu",
     "SELECT v, time FROM cpu WHERE v > 50.0",
@@ -105,7 +105,7 @@ const QUERIES: &[&str] = &[
     "WITH hourly AS (SELECT time_bucket('1 hour', time) AS h, avg(v) AS a FROM cpu GROUP BY 1) SELECT max(a) FROM hourly",
 ];
 
-async fn check(cluster: &Cluster, sql: &str) {
+pub async fn check(cluster: &Cluster, sql: &str) {
     let (plain_schema, mut expected) = answer(&cluster.plain(), sql).await.unwrap();
     let ordered = sql.contains("ORDER BY") && !sql.contains("OVER");
     if !ordered {

@@ -1,0 +1,193 @@
+//! `hypertile run`: plays scenario files.
+
+use super::{Exit, Failure};
+use crate::sim::golden;
+use crate::sim::report::{self, Report, Sabotage, Setting};
+use crate::sim::scenario::{self, Scenario, WorldKind};
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// Scenario files, or folders of them
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// The seed of the run; without it, the scenario's own, or 1
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Many runs: a range of seeds, FIRST..LAST
+    #[arg(long, value_parser = seed_range, value_name = "FIRST..LAST")]
+    seeds: Option<(u64, u64)>,
+    /// Where to play: sim, loopback or postgres
+    #[arg(long, default_value = "sim")]
+    world: WorldKind,
+    /// Run everything twice and compare fingerprints (sim only)
+    #[arg(long)]
+    twice: bool,
+    /// Runs at the same time
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// Also write the reports as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Plant a bug, to see that the checkers find it: decision.sync (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    sabotage: Vec<String>,
+    /// Take the goldens of this run as the ones to expect
+    #[arg(long)]
+    accept: bool,
+}
+
+/// One run to make.
+struct Job<'a> {
+    scenario: &'a Scenario,
+    file: &'a str,
+    seed: u64,
+}
+
+pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let sabotage = Sabotage::from_names(&arguments.sabotage).map_err(Failure::usage)?;
+    if arguments.world != WorldKind::Sim && (arguments.twice || !arguments.sabotage.is_empty()) {
+        return Err(Failure::usage("--twice and --sabotage need --world sim"));
+    }
+    let program =
+        std::env::current_exe().map_err(|error| Failure::input(format!("cannot find this program: {error}")))?;
+    let scenarios = load(&arguments.paths)?;
+    let mut jobs = VecDeque::new();
+    for (file, scenario) in &scenarios {
+        for seed in seeds(&arguments, scenario) {
+            jobs.push_back(Job { scenario, file, seed });
+        }
+    }
+    let run_one = |job: &Job| {
+        let setting = Setting { world: arguments.world, seed: job.seed, program: program.clone(), sabotage };
+        let mut report = report::run(job.scenario, job.file, &setting);
+        golden::judge(&mut report, arguments.accept);
+        let again = arguments.twice.then(|| report::run(job.scenario, job.file, &setting));
+        (report, again)
+    };
+    let outcome = run_all(jobs, arguments.jobs, &run_one, &arguments.sabotage);
+    finish(&arguments, outcome)
+}
+
+/// What all runs came to.
+#[derive(Default)]
+struct Outcome {
+    reports: Vec<Report>,
+    differing: usize,
+}
+
+fn run_all(
+    jobs: VecDeque<Job>,
+    threads: u16,
+    run_one: &(dyn Fn(&Job) -> (Report, Option<Report>) + Sync),
+    sabotage: &[String],
+) -> Outcome {
+    let jobs = Mutex::new(jobs);
+    let outcome = Mutex::new(Outcome::default());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let job = jobs.lock().expect("no run panics under this lock").pop_front();
+                    let Some(job) = job else { break };
+                    let (report, again) = run_one(&job);
+                    let mut outcome = outcome.lock().expect("no run panics under this lock");
+                    println!("{}", report.line());
+                    if report.failed() {
+                        println!("  {}", report.reason.as_deref().unwrap_or("no reason"));
+                        println!("  again: {}", report.replay(sabotage));
+                    }
+                    if let Some(again) = again.filter(|again| again.fingerprint != report.fingerprint) {
+                        let other = again.fingerprint.unwrap_or_default();
+                        println!("  not deterministic: the second run has fingerprint {other}");
+                        outcome.differing += 1;
+                    }
+                    outcome.reports.push(report);
+                }
+            });
+        }
+    });
+    outcome.into_inner().expect("no run panics under this lock")
+}
+
+fn finish(arguments: &Arguments, outcome: Outcome) -> Result<Exit, Failure> {
+    let count = |verdict: &str| outcome.reports.iter().filter(|report| report.verdict == verdict).count();
+    let (ok, failed, skipped) = (count("ok"), count("failed"), count("skipped"));
+    let twice = if arguments.twice { format!(", {} not deterministic", outcome.differing) } else { String::new() };
+    println!("{} runs: {ok} ok, {failed} failed, {skipped} skipped{twice}", outcome.reports.len());
+    if let Some(path) = &arguments.json {
+        let text = serde_json::to_string_pretty(&outcome.reports).expect("reports always serialize");
+        write(path, &text).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))?;
+    }
+    Ok(match (outcome.differing, failed) {
+        (0, 0) => Exit::Success,
+        (0, _) => Exit::ScenarioFailed,
+        _ => Exit::NotDeterministic,
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "writes the file that the user named")]
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::write(path, text)
+}
+
+/// The scenarios of all paths, by file name; folders are searched for `.slt` files.
+fn load(paths: &[PathBuf]) -> Result<Vec<(String, Scenario)>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        find(path, &mut files)?;
+    }
+    if files.is_empty() {
+        return Err(Failure::input("no scenario files (*.slt) there"));
+    }
+    let parse = |path: &PathBuf| {
+        let name = path.display().to_string();
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::input(format!("cannot read {name}: {error}")))?;
+        let scenario = scenario::parse(&name, &text).map_err(|error| Failure::input(error.to_string()))?;
+        Ok((name, scenario))
+    };
+    files.iter().map(parse).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "walks the folders that the user named")]
+fn find(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    let unreadable = |error: std::io::Error| Failure::input(format!("cannot read {}: {error}", path.display()));
+    if !path.is_dir() {
+        if !path.exists() {
+            return Err(Failure::input(format!("there is no {}", path.display())));
+        }
+        files.push(path.to_path_buf());
+        return Ok(());
+    }
+    let entries: std::io::Result<Vec<PathBuf>> =
+        std::fs::read_dir(path).map_err(unreadable)?.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut entries = entries.map_err(unreadable)?;
+    entries.sort();
+    for entry in entries {
+        if entry.is_dir() || entry.extension().is_some_and(|extension| extension == "slt") {
+            find(&entry, files)?;
+        }
+    }
+    Ok(())
+}
+
+fn seeds(arguments: &Arguments, scenario: &Scenario) -> RangeInclusive<u64> {
+    match arguments.seeds {
+        Some((first, last)) => first..=last,
+        None => {
+            let seed = arguments.seed.or(scenario.cluster.seed).unwrap_or(1);
+            seed..=seed
+        }
+    }
+}
+
+fn seed_range(text: &str) -> Result<(u64, u64), String> {
+    let form = || format!("bad seeds \"{text}\", expected FIRST..LAST, as 1..1000");
+    let (first, last) = text.split_once("..").ok_or_else(form)?;
+    let (first, last) = (first.parse().map_err(|_| form())?, last.parse().map_err(|_| form())?);
+    if first <= last { Ok((first, last)) } else { Err(form()) }
+}

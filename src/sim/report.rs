@@ -1,0 +1,183 @@
+//! One run of one scenario in one world, and what it prints.
+
+use super::scenario::run::{Golden, Played, Verdict, play};
+use super::scenario::{Scenario, WorldKind};
+use super::stage::loopback::Loopback;
+use super::stage::postgres::{self, Postgres};
+use super::stage::simulated;
+use crate::error::Result;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a run needs besides the scenario.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub world: WorldKind,
+    pub seed: u64,
+    /// The hypertile binary, for worlds of real processes.
+    pub program: PathBuf,
+    /// Planted bugs, by name: see [`Sabotage`].
+    pub sabotage: Sabotage,
+}
+
+/// Planted bugs: a judge that does not find them is no judge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sabotage {
+    /// Commit decisions are written but not synced.
+    pub decision_sync: bool,
+}
+
+impl Sabotage {
+    /// Errors: an unknown name; says which there are.
+    pub fn from_names(names: &[String]) -> std::result::Result<Sabotage, String> {
+        let mut sabotage = Sabotage::default();
+        for name in names {
+            match name.as_str() {
+                "decision.sync" => sabotage.decision_sync = true,
+                _ => return Err(format!("unknown sabotage \"{name}\", expected: decision.sync")),
+            }
+        }
+        Ok(sabotage)
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub scenario: String,
+    pub file: String,
+    pub world: String,
+    pub seed: u64,
+    /// `ok`, `failed` or `skipped`.
+    pub verdict: String,
+    /// Where and why, if not ok.
+    pub reason: Option<String>,
+    /// Hash of everything that happened; only a simulation has one.
+    pub fingerprint: Option<String>,
+    pub simulated_seconds: Option<f64>,
+    pub wall_seconds: f64,
+    #[serde(skip)]
+    pub goldens: Vec<Golden>,
+}
+
+impl Report {
+    pub fn failed(&self) -> bool {
+        self.verdict == "failed"
+    }
+
+    /// `ok      seed_document  sim  seed 7  fingerprint 0123456789abcdef  12.3 s simulated  0.41 s`
+    pub fn line(&self) -> String {
+        let mut line = format!("{:<8}{}  {}  seed {}", self.verdict, self.scenario, self.world, self.seed);
+        if let Some(fingerprint) = &self.fingerprint {
+            line.push_str(&format!("  fingerprint {fingerprint}"));
+        }
+        if let Some(seconds) = self.simulated_seconds {
+            line.push_str(&format!("  {seconds:.1} s simulated"));
+        }
+        line.push_str(&format!("  {:.2} s", self.wall_seconds));
+        match (&self.reason, self.verdict.as_str()) {
+            (Some(why), "skipped") => format!("skipped: {why}  {}  {}  seed {}", self.scenario, self.world, self.seed),
+            _ => line,
+        }
+    }
+
+    /// What to paste to see it again.
+    pub fn replay(&self, sabotage: &[String]) -> String {
+        let mut line = format!("hypertile run {} --seed {} --world {}", self.file, self.seed, self.world);
+        for name in sabotage {
+            line.push_str(&format!(" --sabotage {name}"));
+        }
+        line
+    }
+}
+
+/// Facts of a simulated run.
+#[derive(Clone, Copy, Debug)]
+pub struct Simulated {
+    pub fingerprint: u64,
+    pub duration: Duration,
+}
+
+/// Plays a scenario from start to end. `file` is where it came from.
+pub fn run(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
+    let start = wall();
+    let (played, simulated) = if scenario.cluster.worlds.contains(&setting.world) {
+        play_in(scenario, setting)
+    } else {
+        (skipped(format!("the scenario is not for {}", setting.world)), None)
+    };
+    let (verdict, reason) = match played.verdict {
+        Verdict::Ok => ("ok", None),
+        Verdict::Failed { line, message } => ("failed", Some(format!("{file}:{line}: {message}"))),
+        Verdict::Skipped { why } => ("skipped", Some(why)),
+    };
+    Report {
+        scenario: scenario.name.clone(),
+        file: file.to_string(),
+        world: setting.world.to_string(),
+        seed: setting.seed,
+        verdict: verdict.to_string(),
+        reason,
+        fingerprint: simulated.map(|s| format!("{:016x}", s.fingerprint)),
+        simulated_seconds: simulated.map(|s| s.duration.as_secs_f64()),
+        wall_seconds: (wall() - start).as_secs_f64(),
+        goldens: played.goldens,
+    }
+}
+
+fn play_in(scenario: &Scenario, setting: &Setting) -> (Played, Option<Simulated>) {
+    match setting.world {
+        WorldKind::Sim => {
+            let (played, facts) = simulated::run(scenario, setting.seed, setting.sabotage);
+            (played, Some(facts))
+        }
+        WorldKind::Loopback => (
+            real(async {
+                let mut stage = Loopback::start(&setting.program, &scenario.cluster, setting.seed).await?;
+                Ok(play(scenario, &mut stage).await)
+            }),
+            None,
+        ),
+        WorldKind::Postgres => {
+            let Some(bin) = postgres::installed() else {
+                return (skipped("no PostgreSQL server is installed here".to_string()), None);
+            };
+            (
+                real(async {
+                    let settings = ["max_prepared_transactions=64"];
+                    let mut stage =
+                        Postgres::start(&setting.program, &bin, &scenario.cluster, setting.seed, &settings).await?;
+                    Ok(play(scenario, &mut stage).await)
+                }),
+                None,
+            )
+        }
+    }
+}
+
+/// Runs a real world's scenario on a runtime of its own.
+fn real(work: impl Future<Output = Result<Played>>) -> Played {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => Err(error.into()),
+    };
+    result.unwrap_or_else(|error| Played {
+        verdict: Verdict::Failed { line: 0, message: format!("the cluster did not start: {error}") },
+        goldens: vec![],
+    })
+}
+
+fn skipped(why: String) -> Played {
+    Played { verdict: Verdict::Skipped { why }, goldens: vec![] }
+}
+
+/// Wall time of the machine, for reports only.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a run took in the real world is for the reader, no node sees it"
+)]
+fn wall() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -1,0 +1,40 @@
+//! The docs say what is.
+
+use super::support::root;
+use hypertile::sim::scenario::parse;
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The fenced blocks of a page.
+fn blocks(text: &str) -> Vec<String> {
+    text.split("\n```")
+        .skip(1)
+        .step_by(2)
+        .map(|block| block.split_once('\n').map_or("", |(_, body)| body).to_string())
+        .collect()
+}
+
+#[test]
+fn every_example_of_the_scenario_page_is_a_scenario() {
+    let examples: Vec<String> =
+        blocks(&page("docs/scenario_format.md")).into_iter().filter(|block| !block.contains("hypertile run")).collect();
+    assert!(examples.len() >= 5, "{examples:?}");
+    for example in examples {
+        parse("docs/scenario_format.md", &example).unwrap_or_else(|error| panic!("{error}\n{example}"));
+    }
+}
+
+#[test]
+fn every_directive_and_checker_is_documented() {
+    let text = page("docs/scenario_format.md");
+    for (checker, _) in hypertile::sim::checker::ALL {
+        assert!(text.contains(&format!("| `{checker}` |")), "checker {checker} is not on the page");
+    }
+    for word in
+        ["cluster ", "nemesis ", "advance ", "eventually ", "background ", "await ", "check ", "snapshot ", "workload "]
+    {
+        assert!(text.contains(word), "directive {word} is not on the page");
+    }
+}

@@ -1,0 +1,159 @@
+//! The layout shows the architecture: these tests hold it to that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Each module and what it may use. A new edge is a decision: it shows up here as a one-line change.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("ids", &[]),
+    ("limits", &[]),
+    ("probe", &[]),
+    ("units", &[]),
+    ("host", BASE),
+    ("chunk", BASE),
+    ("sql", &["chunk"]),
+    ("wire", &["host", "sql"]),
+    ("engine", &["host", "sql"]),
+    ("catalog", &["host", "chunk"]),
+    ("session", &["host", "sql", "chunk", "wire", "engine"]),
+    ("access", &["host", "sql", "chunk", "wire", "engine", "catalog", "session"]),
+    ("node", &["host", "sql", "wire", "engine", "catalog", "access"]),
+    ("sim", &["host", "sql", "chunk", "wire", "engine", "catalog", "session", "access", "node"]),
+    ("cli", &["host", "wire", "node", "sim"]),
+];
+
+/// Everybody may use these.
+const BASE: &[&str] = &["error", "ids", "limits", "probe", "units", "Error", "Result"];
+
+const LINES_MAX: usize = 1000;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            files(&path, extension, found);
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    files(&root().join("src"), "rs", &mut found);
+    found
+        .into_iter()
+        .map(|path| (path.strip_prefix(root()).unwrap().to_path_buf(), std::fs::read_to_string(&path).unwrap()))
+        .collect()
+}
+
+/// The top module that a file under `src/` belongs to.
+fn module_of(path: &Path) -> String {
+    let mut parts = path.components().skip(1);
+    let first = parts.next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_string()
+}
+
+/// The modules named in `crate::x` paths, comments left out.
+fn used(text: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for (at, _) in line.match_indices("crate::") {
+            let rest = &line[at + "crate::".len()..];
+            let rest = rest.trim_start_matches('{');
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            used.insert(name);
+        }
+    }
+    used
+}
+
+#[test]
+fn modules_use_only_what_stands_above_them() {
+    let may: BTreeMap<&str, &[&str]> = MAY_USE.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let module = module_of(&path);
+        if module == "lib" || module == "main" {
+            continue;
+        }
+        let allowed = may.get(module.as_str()).unwrap_or_else(|| panic!("{module} has no line in MAY_USE"));
+        for name in used(&text) {
+            // Macros live at the crate root.
+            let macro_name = matches!(name.as_str(), "probe" | "");
+            if name != module && !macro_name && !BASE.contains(&name.as_str()) && !allowed.contains(&name.as_str()) {
+                wrong.push(format!("{}: {module} must not use {name}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_file_is_too_long_to_read() {
+    let long: Vec<String> = sources()
+        .iter()
+        .filter(|(_, text)| text.lines().count() > LINES_MAX)
+        .map(|(path, text)| format!("{}: {} lines", path.display(), text.lines().count()))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_to_be_done_in_silence() {
+    let words = ["todo!(", "unimplemented!(", "#[ignore", "dbg!(", "FIXME", "XXX"];
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            if words.iter().any(|word| line.contains(word)) {
+                wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Words in backquotes that look like files of this project, and link targets.
+fn named_paths(text: &str) -> BTreeSet<String> {
+    let tops = ["src/", "scenarios/", "snapshots/", "benches/", "tests/", "docs/", ".ci/", ".cargo/"];
+    let mut named = BTreeSet::new();
+    for word in text.split(['`', '(', ')', ' ', '\n', ',', ';']) {
+        let word = word.trim_end_matches(['.', ':']).split('#').next().unwrap_or("");
+        let pattern = word.contains('*') || word.contains('<') || word.contains('{') || word.contains('…');
+        if tops.iter().any(|top| word.starts_with(top)) && !pattern {
+            named.insert(word.to_string());
+        }
+    }
+    named
+}
+
+#[test]
+fn every_path_that_the_docs_name_exists() {
+    let mut pages = vec![root().join("README.md")];
+    files(&root().join("docs"), "md", &mut pages);
+    let mut wrong = Vec::new();
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for path in named_paths(&text) {
+            if !root().join(&path).exists() {
+                wrong.push(format!("{}: there is no {path}", page.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_has_its_place_on_the_map() {
+    let map = std::fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    for (module, _) in MAY_USE.iter().filter(|(module, _)| root().join("src").join(module).is_dir()) {
+        assert!(map.contains(&format!("src/{module}")), "docs/architecture.md does not name src/{module}");
+    }
+}
