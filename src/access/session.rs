@@ -201,8 +201,7 @@ impl Frontend for AccessSession {
     }
 
     async fn sync(&mut self, ok: bool) -> Result<()> {
-        let ok = ok && !self.session.is_failed();
-        if !ok {
+        if !ok || self.session.is_failed() {
             self.roll_back_distributed().await;
         } else if !self.session.in_block() {
             self.commit_work().await?;
@@ -236,3 +235,6 @@ impl Frontend for AccessSession {
 fn stale(error: &Error, transaction: &Transaction) -> bool {
     error.code() == codes::SERIALIZATION_FAILURE && transaction.plan_is_stale()
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,6 +113,34 @@ const VIEWS: &[View] = &[
     },
     View {
         schema: CATALOG,
+        name: "hypertable",
+        columns: &[
+            column("id", Type::INT4),
+            column("schema_name", Type::NAME),
+            column("table_name", Type::NAME),
+            column("associated_schema_name", Type::NAME),
+            column("associated_table_prefix", Type::NAME),
+            column("num_dimensions", Type::INT2),
+            column("replication_factor", Type::INT2),
+        ],
+        fill: catalog_hypertable,
+    },
+    View {
+        schema: CATALOG,
+        name: "dimension",
+        columns: &[
+            column("id", Type::INT4),
+            column("hypertable_id", Type::INT4),
+            column("column_name", Type::NAME),
+            column("column_type", Type::REGTYPE),
+            column("aligned", Type::BOOL),
+            column("num_slices", Type::INT2),
+            column("interval_length", Type::INT8),
+        ],
+        fill: catalog_dimension,
+    },
+    View {
+        schema: CATALOG,
         name: "dimension_partition",
         columns: &[
             column("dimension_id", Type::INT4),
@@ -272,6 +300,41 @@ fn primary_range(table: &Hypertable, chunk: &Chunk) -> [Cell; 6] {
         [column, ty, instant(slice.start), instant(slice.end), Cell::Null, Cell::Null]
     } else {
         [column, ty, Cell::Null, Cell::Null, Cell::Int(slice.start), Cell::Int(slice.end)]
+    }
+}
+
+fn catalog_hypertable(source: &Source<'_>, rows: &mut Rows) {
+    for table in source.state.hypertables.values() {
+        let [schema, name] = qualified(&table.name);
+        rows.push(vec![
+            Cell::int(table.id.0),
+            schema,
+            name,
+            Cell::text(&table.chunk_schema),
+            Cell::text(&table.chunk_prefix),
+            count(table.dimensions.len()),
+            Cell::int(table.replication_factor),
+        ]);
+    }
+}
+
+fn catalog_dimension(source: &Source<'_>, rows: &mut Rows) {
+    for table in source.state.hypertables.values() {
+        for dimension in &table.dimensions {
+            let (slices, interval) = match dimension.kind {
+                DimensionKind::Open { interval } => (Cell::Null, Cell::Int(interval)),
+                DimensionKind::Closed { partitions } => (Cell::int(partitions), Cell::Null),
+            };
+            rows.push(vec![
+                Cell::int(dimension.id.0),
+                Cell::int(table.id.0),
+                Cell::text(&dimension.column),
+                type_name(dimension),
+                Cell::Bool(dimension.is_open()),
+                slices,
+                interval,
+            ]);
+        }
     }
 }
 

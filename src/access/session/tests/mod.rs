@@ -1,0 +1,5 @@
+//! An access node and its data nodes in one process: real files, real loopback connections between the servers.
+
+mod cluster;
+mod harness;
+mod local;
