@@ -453,6 +453,10 @@ async fn claim<'a>(
 fn find_stored(core: &Core, space: KeySpace, keys: &[KeyBytes]) -> Result<Option<(usize, u64)>> {
     let snapshot = core.published();
     let reader = KeyReader::open(&snapshot.read, space.0, space.1)?;
+    let (Some(first), Some(last)) = (keys.iter().min(), keys.iter().max()) else { return Ok(None) };
+    if !reader.any_between(first, last)? {
+        return Ok(None);
+    }
     for (index, key) in keys.iter().enumerate() {
         if let Some(writer) = reader.writer(key)? {
             return Ok(Some((index, writer)));
