@@ -111,7 +111,9 @@ impl Transaction {
 
     /// Something would be lost by a rollback.
     pub fn has_writes(&self) -> bool {
-        !self.ddl.is_empty() || self.flight.is_some() || self.rows.values().any(Rows::has_any)
+        let has_rows = self.flight.is_some() || self.rows.values().any(Rows::has_any);
+        // Rows that were lost are something to report at commit.
+        !self.ddl.is_empty() || has_rows || self.doomed.is_some()
     }
 
     pub fn schemas(&self) -> Result<Vec<String>> {
