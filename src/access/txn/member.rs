@@ -1,6 +1,6 @@
 //! One remote transaction: a connection on which a transaction is, or will be, open.
 
-use crate::access::remote::{Lease, RemoteCopy};
+use crate::access::remote::{Lease, RemoteCopy, is_loss};
 use crate::error::{Error, Result, codes};
 use crate::host::Host;
 use crate::limits::DRAIN_TIMEOUT;
@@ -129,7 +129,7 @@ impl Member {
         }
         self.opening();
         let mut answer = self.lease().run(sql).await;
-        if matches!(&answer, Err(error) if error.code().class() == "08") && self.renew().await? {
+        if matches!(&answer, Err(error) if is_loss(error)) && self.renew().await? {
             answer = self.lease().run(sql).await;
         }
         self.note(answer)
@@ -141,7 +141,7 @@ impl Member {
         self.opening();
         let mut answer = self.lease().copy_in(before, sql, schema.clone()).await;
         let fresh = before.is_some();
-        if fresh && matches!(&answer, Err(error) if error.code().class() == "08") && self.renew().await? {
+        if fresh && matches!(&answer, Err(error) if is_loss(error)) && self.renew().await? {
             answer = self.lease().copy_in(before, sql, schema).await;
         }
         self.note(answer)
@@ -186,9 +186,7 @@ impl Member {
 
     /// The bare connection; whoever uses it answers for what becomes of it.
     pub fn connection(&self) -> &Connection {
-        let connection = self.lease().connection();
-        self.lease().declare_clean();
-        connection
+        self.lease().connection()
     }
 
     pub fn node(&self) -> &str {
