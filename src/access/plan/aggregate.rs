@@ -248,7 +248,10 @@ impl<'a> Builder<'a> {
 }
 
 fn coalesce_zero(count: Expr) -> Expr {
-    datafusion::functions::core::expr_fn::coalesce(vec![count, Expr::Literal(ScalarValue::Int64(Some(0)), None)])
+    // Spelled as the CASE that `coalesce` stands for: the rule that rewrites that function has already run.
+    let zero = Expr::Literal(ScalarValue::Int64(Some(0)), None);
+    let whole = datafusion::logical_expr::when(count.clone().is_null(), zero).otherwise(count);
+    whole.expect("both branches are bigint")
 }
 
 /// A grouping expression: its values must be equal on one node exactly when they are on another.
