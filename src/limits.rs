@@ -54,6 +54,16 @@ pub const RESOLUTION_WAIT_MAX: Duration = Duration::from_secs(15);
 /// How long a transaction waits for the catalog lock.
 pub const CATALOG_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a data node may let a row wait, most likely for another transaction's lock. Transactions that wait for each
+/// other on different nodes are not seen by either node: this ends them.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a data node may take nothing of a COPY. Beyond [`LOCK_TIMEOUT`], which it should have enforced itself.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// Rows that nobody wants any more are read to their end for so long, to keep the connection.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// How often a new chunk is tried to be made while an unresolved transaction is in its way, half a
 /// [`RESOLVER_INTERVAL`] apart.
 pub const CHUNK_CREATION_ATTEMPTS_MAX: u32 = 8;
@@ -72,6 +82,7 @@ pub const IDENTIFIER_BYTES_MAX: usize = 63;
 
 const _: () = assert!((SEGMENT_BYTES_MAX + 256).is_power_of_two());
 const _: () = assert!(HEARTBEAT_INTERVAL.as_millis() < NODE_DOWN_AFTER.as_millis());
+const _: () = assert!(LOCK_TIMEOUT.as_millis() < WRITE_STALL_MAX.as_millis());
 // A node that is down is noticed, and one that came back is resolved, before a waiting statement gives up.
 const _: () =
     assert!(NODE_DOWN_AFTER.as_millis() + 2 * RESOLVER_INTERVAL.as_millis() < RESOLUTION_WAIT_MAX.as_millis());

@@ -41,6 +41,12 @@ pub fn partition_hash(column: &ArrayRef, field: &Field) -> Result<Vec<i32>> {
 /// Partition hashes of a column that holds values of PostgreSQL type `ty`, one a row, NULL as 0.
 /// Errors: `42883` when the type has no hash function here, `22P02` when a value is not of that type.
 pub fn partition_hash_as(column: &ArrayRef, ty: &Type) -> Result<Vec<i32>> {
+    Ok(type_hash(column, ty)?.into_iter().map(|hash| hash.map_or(0, partition_of)).collect())
+}
+
+/// What PostgreSQL's hash support function of `ty` gives for each row; NULL stays NULL. Errors: as
+/// [`partition_hash_as`].
+pub fn type_hash(column: &ArrayRef, ty: &Type) -> Result<Vec<Option<u32>>> {
     let column = canonical(column, ty)?;
     Ok(match *ty {
         Type::BOOL => collect(column.as_boolean().iter(), hash_bool),
@@ -174,32 +180,27 @@ fn canonical(column: &ArrayRef, ty: &Type) -> Result<ArrayRef> {
     Ok(arrow::compute::cast_with_options(column, &target, &options)?)
 }
 
-fn collect<T>(values: impl Iterator<Item = Option<T>>, hash: impl Fn(T) -> u32) -> Vec<i32> {
-    values.map(|value| value.map_or(0, |value| partition_of(hash(value)))).collect()
+fn collect<T>(values: impl Iterator<Item = Option<T>>, hash: impl Fn(T) -> u32) -> Vec<Option<u32>> {
+    values.map(|value| value.map(&hash)).collect()
 }
 
-fn primitive<T: ArrowPrimitiveType>(column: &ArrayRef, hash: impl Fn(T::Native) -> u32) -> Vec<i32> {
-    let array = column.as_primitive::<T>();
-    if array.null_count() == 0 {
-        array.values().iter().map(|value| partition_of(hash(*value))).collect()
-    } else {
-        collect(array.iter(), hash)
-    }
+fn primitive<T: ArrowPrimitiveType>(column: &ArrayRef, hash: impl Fn(T::Native) -> u32) -> Vec<Option<u32>> {
+    collect(column.as_primitive::<T>().iter(), hash)
 }
 
-fn numeric(column: &ArrayRef) -> Vec<i32> {
+fn numeric(column: &ArrayRef) -> Vec<Option<u32>> {
     let array = column.as_primitive::<Decimal128Type>();
     let scale = array.scale();
     collect(array.iter(), |unscaled| hash_numeric(unscaled, scale))
 }
 
-fn uuids(column: &ArrayRef) -> Result<Vec<i32>> {
+fn uuids(column: &ArrayRef) -> Result<Vec<Option<u32>>> {
     let hash = |text: &str| {
         let uuid = uuid::Uuid::parse_str(text)
             .map_err(|_| Error::new(codes::INVALID_TEXT, format!("invalid input syntax for type uuid: \"{text}\"")))?;
-        Ok(partition_of(hash_bytes(uuid.as_bytes())))
+        Ok(hash_bytes(uuid.as_bytes()))
     };
-    column.as_string::<i32>().iter().map(|value| value.map_or(Ok(0), hash)).collect()
+    column.as_string::<i32>().iter().map(|value| value.map(hash).transpose()).collect()
 }
 
 /// `hashtext`, `hashname`; also varchar. For the deterministic collations, the only ones we have.

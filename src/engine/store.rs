@@ -190,7 +190,7 @@ fn initialize(database: &Database, path: &str) -> Result<()> {
         None => None,
     };
     if let Some(found) = found {
-        return Err(incompatible(path, &format!("The store has {found}, this program reads version {FORMAT}.")));
+        return Err(incompatible(path, &format!("has {found}, needed is version {FORMAT}")));
     }
     write.open_table(META).map_err(storage)?.insert("format", FORMAT).map_err(storage)?;
     write.open_table(SCHEMAS).map_err(storage)?.insert("public", ()).map_err(storage)?;
@@ -203,17 +203,15 @@ fn initialize(database: &Database, path: &str) -> Result<()> {
     write.commit().map_err(storage)
 }
 
-fn incompatible(path: &str, detail: &str) -> Error {
-    Error::new(codes::OBJECT_NOT_IN_PREREQUISITE_STATE, "database files are incompatible with this program")
-        .with_detail(format!("{path}: {detail}"))
+fn incompatible(path: &str, why: &str) -> Error {
+    let message = format!("database files are incompatible with this program: \"{path}\" {why}");
+    Error::new(codes::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
         .with_hint("Use the program that wrote them, or an empty directory.")
 }
 
 fn open_error(path: &str, error: redb::DatabaseError) -> Error {
     match error {
-        redb::DatabaseError::UpgradeRequired(version) => {
-            incompatible(path, &format!("The file has redb format {version}."))
-        }
+        redb::DatabaseError::UpgradeRequired(version) => incompatible(path, &format!("has redb file format {version}")),
         redb::DatabaseError::Storage(redb::StorageError::Io(e)) if e.kind() == std::io::ErrorKind::InvalidData => {
             Error::new(codes::DATA_CORRUPTED, format!("\"{path}\" is not a Hypertile database: {e}"))
         }
@@ -237,7 +235,7 @@ pub(super) fn storage(error: impl Into<redb::Error>) -> Error {
     }
 }
 
-/// Whether `key` is in a key table, and which transaction wrote it. A table without keys has no key table.
+/// Looks up one unique constraint's keys. A table that never had rows has no key table.
 pub(super) struct KeyReader(Option<redb::ReadOnlyTable<&'static [u8], u64>>);
 
 impl KeyReader {
@@ -249,9 +247,16 @@ impl KeyReader {
         }
     }
 
+    /// The transaction that wrote the key.
     pub fn writer(&self, key: &[u8]) -> Result<Option<u64>> {
         let Some(table) = &self.0 else { return Ok(None) };
         Ok(table.get(key).map_err(storage)?.map(|v| v.value()))
+    }
+
+    /// Whether there is any key from `first` to `last`. For rows in order of time this one look saves one for each.
+    pub fn any_between(&self, first: &[u8], last: &[u8]) -> Result<bool> {
+        let Some(table) = &self.0 else { return Ok(false) };
+        Ok(table.range(first..=last).map_err(storage)?.next().transpose().map_err(storage)?.is_some())
     }
 }
 

@@ -111,7 +111,9 @@ impl Transaction {
 
     /// Something would be lost by a rollback.
     pub fn has_writes(&self) -> bool {
-        !self.ddl.is_empty() || self.flight.is_some() || self.rows.values().any(Rows::has_any)
+        let has_rows = self.flight.is_some() || self.rows.values().any(Rows::has_any);
+        // Rows that were lost are something to report at commit.
+        !self.ddl.is_empty() || has_rows || self.doomed.is_some()
     }
 
     pub fn schemas(&self) -> Result<Vec<String>> {
@@ -453,6 +455,10 @@ async fn claim<'a>(
 fn find_stored(core: &Core, space: KeySpace, keys: &[KeyBytes]) -> Result<Option<(usize, u64)>> {
     let snapshot = core.published();
     let reader = KeyReader::open(&snapshot.read, space.0, space.1)?;
+    let (Some(first), Some(last)) = (keys.iter().min(), keys.iter().max()) else { return Ok(None) };
+    if !reader.any_between(first, last)? {
+        return Ok(None);
+    }
     for (index, key) in keys.iter().enumerate() {
         if let Some(writer) = reader.writer(key)? {
             return Ok(Some((index, writer)));

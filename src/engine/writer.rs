@@ -5,8 +5,8 @@
 //! the more sessions commit, the fewer syncs each of them costs. The task belongs to nobody, so a batch completes
 //! whichever client is cancelled meanwhile.
 //!
-//! After a batch, in this order: effects on what the engine remembers, new snapshot, end of the decided transactions
-//! (see [`locks`](super::locks)), answers. A crash anywhere before the sync undoes the whole batch, after it nothing.
+//! After a batch, in this order: the new snapshot, what the engine remembers, the end of the decided transactions (see
+//! [`locks`](super::locks)), the answers. A crash anywhere before the sync undoes the whole batch, after it nothing.
 //!
 //! *When the disk fails.* redb refuses everything after the first error. Before the next batch the writer opens the
 //! file again, as a restart would, and goes on if it can (the disk was full and is not any more). An error before the
@@ -29,24 +29,31 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
+/// Merges done along with jobs that somebody waits for, and without.
+const MERGES_BESIDE_JOBS: usize = 1;
+const MERGES_ALONE: usize = 8;
+
 /// What waits for the writer.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: VecDeque<Queued>,
+    /// Tables with segments to merge, each once. Merged a few at a time, so that no commit waits long for them.
+    merges: VecDeque<u64>,
     /// A task is at work and will see what is queued.
     draining: bool,
 }
 
 struct Queued {
     job: Job,
-    answer: oneshot::Sender<Result<()>>,
+    /// None: nobody has asked for it.
+    answer: Option<oneshot::Sender<Result<()>>>,
 }
 
 /// The answer to a job; an error also if the writer itself broke.
 pub(super) struct Answer(oneshot::Receiver<Result<()>>);
 
 impl Answer {
-    /// May be dropped and called again: nothing is lost.
+    /// Until it has answered, this may be dropped and called again: nothing is lost.
     pub async fn wait(&mut self) -> Result<()> {
         match (&mut self.0).await {
             Ok(result) => result,
@@ -88,7 +95,7 @@ impl Core {
     pub fn submit(self: &Arc<Core>, job: Job) -> Answer {
         let (answer, receiver) = oneshot::channel();
         let mut queue = self.queue.lock().expect("no code panics while it holds the queue");
-        queue.waiting.push_back(Queued { job, answer });
+        queue.waiting.push_back(Queued { job, answer: Some(answer) });
         if !queue.draining {
             queue.draining = true;
             drop(queue);
@@ -97,14 +104,29 @@ impl Core {
         Answer(receiver)
     }
 
-    /// Takes all waiting jobs; if there are none, the writer has ended when this returns.
+    /// Takes all waiting jobs and some merges; if there is nothing, the writer has ended when this returns.
     fn next_batch(&self) -> Vec<Queued> {
         let mut queue = self.queue.lock().expect("no code panics while it holds the queue");
-        queue.draining = !queue.waiting.is_empty();
-        queue.waiting.drain(..).collect()
+        let merges_max = if queue.waiting.is_empty() { MERGES_ALONE } else { MERGES_BESIDE_JOBS };
+        let merges = merges_max.min(queue.merges.len());
+        let merges = queue.merges.drain(..merges).collect::<Vec<_>>();
+        let merges = merges.into_iter().map(|table| Queued { job: Job::Merge { table }, answer: None });
+        let batch = queue.waiting.drain(..).chain(merges).collect::<Vec<_>>();
+        queue.draining = !batch.is_empty();
+        batch
     }
 
-    fn run_batch(self: &Arc<Core>, batch: Vec<Queued>) {
+    /// Only the writer's own task calls it, so it need not be woken.
+    fn queue_merges(&self, tables: Vec<u64>) {
+        let mut queue = self.queue.lock().expect("no code panics while it holds the queue");
+        for table in tables {
+            if !queue.merges.contains(&table) {
+                queue.merges.push_back(table);
+            }
+        }
+    }
+
+    fn run_batch(&self, batch: Vec<Queued>) {
         let (jobs, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|queued| (queued.job, queued.answer)).unzip();
         let outcome = self.write(&jobs);
         let merges = self.remember(&outcome.effects);
@@ -113,13 +135,13 @@ impl Core {
         }
         for (answer, result) in answers.into_iter().zip(outcome.results) {
             // Nobody listens any more: the client was cancelled, its transaction is decided all the same.
-            let _ = answer.send(result);
+            let _ = answer.map(|answer| answer.send(result));
         }
         if jobs.iter().any(|job| matches!(job, Job::Close)) {
             self.close();
             *self.database.lock().expect("a batch that panics ends the writer for good") = None;
         }
-        merges.into_iter().for_each(|table| drop(self.submit(Job::Merge { table })));
+        self.queue_merges(merges);
     }
 
     /// Applies the jobs in one redb transaction and publishes the new snapshot.
@@ -305,6 +327,7 @@ impl Drop for Broken {
             let mut queue = self.core.queue.lock().expect("no code panics while it holds the queue");
             queue.draining = false;
             queue.waiting.clear();
+            queue.merges.clear();
         }
     }
 }

@@ -9,6 +9,10 @@
 pub mod client;
 pub mod copy;
 pub mod server;
+#[cfg(test)]
+mod test_host;
+#[cfg(test)]
+mod toy;
 pub mod values;
 
 use crate::error::{Notice, Result};

@@ -11,7 +11,7 @@ use crate::access::txn::Transaction;
 use crate::catalog::Change;
 use crate::catalog::planning::ChunkPlan;
 use crate::engine::table::Table;
-use crate::error::{Error, Result, codes};
+use crate::error::{Error, Kind, Result, codes};
 use crate::ids::HypertableId;
 use crate::limits::{CHUNK_CREATION_ATTEMPTS_MAX, RESOLVER_INTERVAL};
 use crate::probe;
@@ -47,11 +47,22 @@ pub(super) async fn missing_chunks(
         match made {
             // A creation that was cut off before its decision may have left the table prepared, and chunk numbers come
             // back when nothing was decided. The resolver clears it away.
-            Err(error) if error.code() == codes::DUPLICATE_TABLE && attempts_left > 0 => {
+            Err(error)
+                if matches!(error.code(), codes::DUPLICATE_TABLE | codes::OBJECT_IN_USE) && attempts_left > 0 =>
+            {
                 for node in &cluster.store.state().nodes {
                     cluster.live.suspect(&node.name);
                 }
                 cluster.host.sleep(RESOLVER_INTERVAL / 2).await;
+            }
+            // The caller's own transaction is not in doubt, and finds out what became of the chunk by trying again.
+            Err(error) if error.kind() == Kind::Unknown => {
+                return Err(Error::new(
+                    codes::SERIALIZATION_FAILURE,
+                    "it is not known whether a new chunk was created",
+                )
+                .with_detail(error.message())
+                .with_hint("Repeat the transaction."));
             }
             made => return made,
         }

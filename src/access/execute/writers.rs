@@ -9,10 +9,10 @@ use crate::access::cluster::Cluster;
 use crate::access::remote::RemoteCopy;
 use crate::access::txn::{Transaction, Writer};
 use crate::catalog::Chunk;
-use crate::error::{Error, Result};
-use crate::host::TaskHandle;
+use crate::error::{Error, Result, codes};
+use crate::host::{Host, TaskHandle};
 use crate::ids::{ChunkId, RelationName, quote_identifier};
-use crate::limits::{WRITER_QUEUE_BATCHES_MAX, WRITER_STASH_ROWS_MAX};
+use crate::limits::{WRITE_STALL_MAX, WRITER_QUEUE_BATCHES_MAX, WRITER_STASH_ROWS_MAX};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use futures::future::{Either, select};
@@ -80,6 +80,7 @@ impl<'a> Writers<'a> {
     fn start(&self, node: &str) -> Queue {
         let (pieces, received) = mpsc::channel(WRITER_QUEUE_BATCHES_MAX);
         let stream = NodeStream {
+            host: self.cluster.host.clone(),
             transaction: self.transaction.clone(),
             node: node.into(),
             schema: self.schema.clone(),
@@ -112,6 +113,7 @@ fn first_error(ended: Option<Result<()>>) -> Error {
 
 /// One data node's stream.
 struct NodeStream {
+    host: Host,
     transaction: Transaction,
     node: String,
     schema: SchemaRef,
@@ -147,7 +149,10 @@ impl NodeStream {
 
     async fn take(&mut self, writer: &mut Writer, piece: Piece) -> Result<()> {
         match &mut self.open {
-            Some(open) if open.chunk == piece.chunk => open.send(&piece.rows).await,
+            Some(open) if open.chunk == piece.chunk => {
+                open.rows += piece.rows.num_rows() as u64;
+                bounded(&self.host, &self.node, open.copy.send(&piece.rows)).await
+            }
             None => self.write_chunk(writer, piece.table, vec![(piece.chunk, piece.rows)]).await,
             Some(_) => {
                 self.stash.put(piece);
@@ -176,14 +181,15 @@ impl NodeStream {
         let copy = writer.copy_in(&copy_statement(&table, &self.schema), self.schema.clone()).await?;
         let open = self.open.insert(OpenCopy { chunk: *chunk, copy, rows: 0 });
         for (_, rows) in &pieces {
-            open.send(rows).await?;
+            open.rows += rows.num_rows() as u64;
+            bounded(&self.host, &self.node, open.copy.send(rows)).await?;
         }
         Ok(())
     }
 
     async fn close(&mut self, writer: &mut Writer) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        let stored = open.copy.finish().await?;
+        let stored = bounded(&self.host, &self.node, open.copy.finish()).await?;
         writer.copied();
         match stored == open.rows {
             true => Ok(()),
@@ -192,11 +198,13 @@ impl NodeStream {
     }
 }
 
-impl OpenCopy {
-    async fn send(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.rows += rows.num_rows() as u64;
-        self.copy.send(rows).await
-    }
+/// A data node that takes nothing for long holds up the statement, and all who wait for this transaction.
+async fn bounded<T>(host: &Host, node: &str, step: impl Future<Output = Result<T>>) -> Result<T> {
+    host.timeout(WRITE_STALL_MAX, step).await.unwrap_or_else(|_| {
+        let message = format!("data node \"{node}\" has taken no rows for {} s", WRITE_STALL_MAX.as_secs());
+        Err(Error::new(codes::LOCK_NOT_AVAILABLE, message)
+            .with_hint("Its rows may wait for another transaction that has not ended. Repeat the transaction."))
+    })
 }
 
 fn copy_statement(table: &RelationName, schema: &SchemaRef) -> String {

@@ -14,9 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A connection on loan. Dropping it gives it back when it is idle and outside a transaction, else closes it.
-///
-/// Only calls through the lease itself are known to have ended, so a lease whose bare connection was asked for is
-/// closed, unless its user calls [`Lease::declare_clean`].
 pub struct Lease {
     node: Arc<Node>,
     user: String,
@@ -44,15 +41,14 @@ impl Lease {
 
     /// For what the lease has no method for; calls made on it end only with the connection, not when the node is down.
     pub fn connection(&self) -> &Connection {
-        self.unsettled.store(true, Ordering::Relaxed);
-        self.bare()
+        self.connection.as_ref().expect("taken on drop only")
     }
 
     pub fn node(&self) -> &str {
         self.node.name()
     }
 
-    /// The caller knows that the connection is idle and as it was lent.
+    /// What was under way has come to its end, or what is left of it does not matter to the next request.
     pub fn declare_clean(&self) {
         self.unsettled.store(false, Ordering::Relaxed);
     }
@@ -68,7 +64,7 @@ impl Lease {
 
     /// An earlier request was given up before its end, or the connection has broken.
     pub fn is_unsettled(&self) -> bool {
-        self.unsettled.load(Ordering::Relaxed) || self.bare().is_closed()
+        self.unsettled.load(Ordering::Relaxed) || self.connection().is_closed()
     }
 
     /// Replaces a connection that came from the pool and turned out to be dead by a new one; `false` if it was new.
@@ -86,17 +82,17 @@ impl Lease {
     /// Runs one or more statements by simple query, ignoring rows. Errors: `08006` when the node is lost, else what
     /// the server said, with the node's name in front.
     pub async fn run(&self, sql: &str) -> Result<()> {
-        self.settle(self.bare().run(sql)).await
+        self.settle(self.connection().run(sql)).await
     }
 
     /// Rows of a simple query as text.
     pub async fn texts(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
-        self.settle(self.bare().texts(sql)).await
+        self.settle(self.connection().texts(sql)).await
     }
 
     /// Streams a query's rows. The connection counts as busy until [`Lease::declare_clean`].
     pub async fn query(&self, sql: &str, schema: SchemaRef) -> Result<BatchStream> {
-        let rows = self.settle(self.bare().query(sql, schema)).await?;
+        let rows = self.settle(self.connection().query(sql, schema)).await?;
         self.unsettled.store(true, Ordering::Relaxed);
         Ok(until_down(self.node.clone(), rows))
     }
@@ -104,13 +100,13 @@ impl Lease {
     /// Opens a COPY FROM STDIN, after the statements `before` (if any), which travel in the same packet. The
     /// connection counts as busy until the copy has ended and [`Lease::declare_clean`] was called.
     pub async fn copy_in(&self, before: Option<&str>, sql: &str, schema: SchemaRef) -> Result<RemoteCopy> {
-        let bare = self.bare();
+        let connection = self.connection();
         let copy = match before {
-            None => self.settle(bare.copy_in(sql, schema)).await?,
+            None => self.settle(connection.copy_in(sql, schema)).await?,
             // Requests go out in the order in which they are polled first; a join polls its left side first.
             Some(before) => {
                 let both = async {
-                    let (begun, copy) = futures::join!(bare.run(before), bare.copy_in(sql, schema));
+                    let (begun, copy) = futures::join!(connection.run(before), connection.copy_in(sql, schema));
                     begun.and(copy)
                 };
                 self.settle(both).await?
@@ -128,16 +124,13 @@ impl Lease {
         answer
     }
 
-    fn bare(&self) -> &Connection {
-        self.connection.as_ref().expect("taken on drop only")
-    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let clean = !self.is_unsettled() && !self.in_transaction.load(Ordering::Relaxed);
+        let settled = !self.is_unsettled() && !self.in_transaction.load(Ordering::Relaxed);
         let connection = self.connection.take().expect("dropped once");
-        if clean {
+        if settled && connection.is_idle() {
             self.node.give_back(&self.user, connection, self.generation);
         }
     }

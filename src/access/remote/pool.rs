@@ -5,7 +5,7 @@ use super::lease::Lease;
 use crate::catalog::DataNode;
 use crate::error::{Error, Result, codes};
 use crate::host::{Host, TaskHandle};
-use crate::limits::{CONNECT_TIMEOUT, IDLE_CONNECTIONS_MAX};
+use crate::limits::{CONNECT_TIMEOUT, IDLE_CONNECTIONS_MAX, LOCK_TIMEOUT};
 use crate::wire::client::{Address, Connection};
 use futures::future::{Either, select};
 use std::collections::BTreeMap;
@@ -14,9 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use tokio::sync::watch;
 
 /// What every connection is told first. Both ends then write values alike, names resolve to nothing of the user's,
-/// and no limit meant for people ends a request: the access node has its own deadlines.
+/// and no limit meant for people ends a request: the access node has its own deadlines. Only waits for locks are
+/// bounded, since no node can see a deadlock that goes over several.
 const SESSION_SETUP: &str = "SET search_path = pg_catalog; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
-     SET extra_float_digits = 3; SET TimeZone = 'UTC'; SET statement_timeout = 0";
+     SET extra_float_digits = 3; SET TimeZone = 'UTC'; SET statement_timeout = 0; SET lock_timeout = 30000";
+
+const _: () = assert!(LOCK_TIMEOUT.as_millis() == 30_000);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {

@@ -1,16 +1,19 @@
 //! One remote transaction: a connection on which a transaction is, or will be, open.
 
-use crate::access::remote::{Lease, RemoteCopy};
+use crate::access::remote::{Lease, RemoteCopy, is_loss};
 use crate::error::{Error, Result, codes};
+use crate::host::Host;
+use crate::limits::DRAIN_TIMEOUT;
 use crate::sql::statement::Isolation;
 use crate::sql::types::BatchStream;
 use crate::wire::client::Connection;
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use futures::{Stream, StreamExt};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::sync::OwnedMutexGuard;
 
 /// A member that clones of the transaction share: one caller at a time.
@@ -66,9 +69,10 @@ impl Slot {
     }
 
     /// Runs a query on a member locked before; its rows keep the lock. `keep`: the transaction goes on after the
-    /// statement, so rows that nobody wants any more must be read to their end; else the connection is closed.
+    /// statement, so rows that nobody wants any more must be read to their end; else the connection may be closed.
     pub async fn stream(
         &self,
+        host: &Host,
         mut member: OwnedMutexGuard<Member>,
         sql: &str,
         schema: SchemaRef,
@@ -76,7 +80,8 @@ impl Slot {
     ) -> Result<BatchStream> {
         let rows = member.query(sql, schema).await?;
         self.streaming.store(true, Ordering::Relaxed);
-        Ok(FragmentRows { rows, member, streaming: self.streaming.clone(), keep, ended: false }.boxed())
+        let reading = Some(Reading { rows, member });
+        Ok(FragmentRows { host: host.clone(), reading, streaming: self.streaming.clone(), keep }.boxed())
     }
 }
 
@@ -124,7 +129,7 @@ impl Member {
         }
         self.opening();
         let mut answer = self.lease().run(sql).await;
-        if matches!(&answer, Err(error) if error.code().class() == "08") && self.renew().await? {
+        if matches!(&answer, Err(error) if is_loss(error)) && self.renew().await? {
             answer = self.lease().run(sql).await;
         }
         self.note(answer)
@@ -136,7 +141,7 @@ impl Member {
         self.opening();
         let mut answer = self.lease().copy_in(before, sql, schema.clone()).await;
         let fresh = before.is_some();
-        if fresh && matches!(&answer, Err(error) if error.code().class() == "08") && self.renew().await? {
+        if fresh && matches!(&answer, Err(error) if is_loss(error)) && self.renew().await? {
             answer = self.lease().copy_in(before, sql, schema).await;
         }
         self.note(answer)
@@ -181,9 +186,7 @@ impl Member {
 
     /// The bare connection; whoever uses it answers for what becomes of it.
     pub fn connection(&self) -> &Connection {
-        let connection = self.lease().connection();
-        self.lease().declare_clean();
-        connection
+        self.lease().connection()
     }
 
     pub fn node(&self) -> &str {
@@ -226,41 +229,66 @@ fn given_up() -> Error {
 
 /// Rows of a fragment; the connection is in use until they end or are dropped.
 struct FragmentRows {
-    rows: BatchStream,
-    member: OwnedMutexGuard<Member>,
+    host: Host,
+    /// `None` after the end.
+    reading: Option<Reading>,
     streaming: Arc<AtomicBool>,
     keep: bool,
-    ended: bool,
+}
+
+struct Reading {
+    rows: BatchStream,
+    member: OwnedMutexGuard<Member>,
 }
 
 impl Stream for FragmentRows {
-    type Item = Result<arrow::record_batch::RecordBatch>;
+    type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.rows.poll_next_unpin(context);
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let next = ready!(reading.rows.poll_next_unpin(context));
         match &next {
-            Poll::Ready(None) => {
-                self.ended = true;
-                self.member.lease().declare_clean();
-            }
-            Poll::Ready(Some(Err(error))) => {
-                let error = error.clone();
-                self.ended = true;
-                self.member.fail(error);
-            }
-            _ => {}
+            Some(Ok(_)) => return Poll::Ready(next),
+            Some(Err(error)) => reading.member.fail(error.clone()),
+            None => reading.member.lease().declare_clean(),
         }
-        next
+        // Others may use the connection even if this stream is kept.
+        self.streaming.store(false, Ordering::Relaxed);
+        self.reading = None;
+        Poll::Ready(next)
     }
 }
 
 impl Drop for FragmentRows {
     fn drop(&mut self) {
+        let Some(reading) = self.reading.take() else { return };
         self.streaming.store(false, Ordering::Relaxed);
-        // The client library reads on to the end of a query that nobody wants any more, and then goes on with the
-        // next request: the transaction can be kept. A mere reader is not worth the rest of a large result.
-        if !self.ended && self.keep {
-            self.member.lease().declare_clean();
+        if self.keep {
+            // The client library reads on to the end of a query that nobody wants any more, and then goes on with the
+            // next request: the transaction can be kept.
+            reading.member.lease().declare_clean();
+        } else {
+            let host = self.host.clone();
+            self.host.spawn("drain", async move {
+                let _ = host.timeout(DRAIN_TIMEOUT, reading.drain()).await;
+            });
+        }
+    }
+}
+
+impl Reading {
+    /// Most of what a LIMIT leaves behind is little: reading it is cheaper than a new connection. If it is much, this is
+    /// dropped half-way, and the connection with it.
+    async fn drain(mut self) {
+        while let Some(batch) = self.rows.next().await {
+            if batch.is_err() {
+                return;
+            }
+        }
+        self.member.lease().declare_clean();
+        if self.member.end("COMMIT").await.is_ok() {
+            // Its snapshot is gone: no other fragment of the statement may use it.
+            self.member.fail(given_up());
         }
     }
 }

@@ -389,12 +389,20 @@ impl Transaction {
         Ok(wanted)
     }
 
-    async fn connect_readers(&self, needed: &BTreeMap<String, usize>) -> Result<Vec<Member>> {
+    /// Nodes that are not in `required` are left out if they cannot be connected to.
+    async fn connect_readers(&self, needed: &BTreeMap<String, usize>, required: &[String]) -> Result<Vec<Member>> {
         let connections = needed.iter().flat_map(|(node, count)| std::iter::repeat_n(node, *count)).map(|node| async {
-            self.settled(node).await?;
-            self.cluster().nodes.connect(node, &self.shared.user).await.map(Member::new)
+            let connected = async {
+                self.settled(node).await?;
+                self.cluster().nodes.connect(node, &self.shared.user).await.map(Member::new)
+            };
+            match connected.await {
+                Ok(member) => Ok(Some(member)),
+                Err(error) if required.contains(node) => Err(error),
+                Err(_) => Ok(None),
+            }
         });
-        try_join_all(connections).await
+        Ok(try_join_all(connections).await?.into_iter().flatten().collect())
     }
 
     /// The instant between commits, in which no node may be unresolved.
@@ -424,8 +432,9 @@ impl Transaction {
 
     /// One more snapshot on `node`, the same as those opened before: no commit may have happened since.
     async fn late_snapshot(&self, node: &str) -> Result<Arc<Slot>> {
-        let mut members = self.connect_readers(&BTreeMap::from([(node.to_string(), 1)])).await?;
-        let pass = self.instant([node.to_string()].iter()).await?;
+        let nodes = [node.to_string()];
+        let mut members = self.connect_readers(&BTreeMap::from([(node.to_string(), 1)]), &nodes).await?;
+        let pass = self.instant(nodes.iter()).await?;
         if self.inner().epoch != Some(pass.epoch()) {
             probe!(self.cluster().host, "txn.snapshot_too_late");
             return Err(snapshot_too_late(node));
@@ -478,7 +487,7 @@ impl FragmentSource for Transaction {
             return Ok(());
         }
         let gate = &self.cluster().gate;
-        let mut members = self.connect_readers(&needed).await?;
+        let mut members = self.connect_readers(&needed, nodes).await?;
         let one_snapshot = read_committed && members.len() == 1;
         let before = gate.quiet_epoch();
         let pass = if one_snapshot { None } else { Some(self.instant(needed.keys()).await?) };
@@ -520,7 +529,7 @@ impl FragmentSource for Transaction {
         }
         let isolation = self.inner().isolation;
         member.begin(isolation).await?;
-        slot.stream(member, sql, schema, keep).await
+        slot.stream(&self.cluster().host, member, sql, schema, keep).await
     }
 }
 

@@ -5,6 +5,13 @@ use crate::engine::test_support::*;
 use crate::error::codes;
 use crate::sql::statement::Isolation;
 
+#[test]
+fn transactions_may_move_between_threads_and_be_shared() {
+    fn check<T: Send + Sync>() {}
+    check::<crate::engine::Engine>();
+    check::<crate::engine::Transaction>();
+}
+
 #[tokio::test]
 async fn rows_are_seen_by_others_after_commit_only() {
     let engine = open(&TestDisk::new()).await;

@@ -1,7 +1,54 @@
-//! PostgreSQL's hash functions under their own names.
+//! PostgreSQL's hash functions under their own names: what a chunk's CHECK on a closed dimension calls.
 
-use datafusion::logical_expr::ScalarUDF;
+use super::Simple;
+use crate::chunk::hash::{hash_function_name, type_hash};
+use crate::sql::types;
+use datafusion::arrow::array::{ArrayRef, Int32Array};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::Result;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, Volatility};
+use postgres_types::Type;
+use std::sync::Arc;
+
+/// One function a type, as in PostgreSQL.
+const TYPES: [Type; 13] = [
+    Type::INT2,
+    Type::INT4,
+    Type::INT8,
+    Type::OID,
+    Type::FLOAT4,
+    Type::FLOAT8,
+    Type::NUMERIC,
+    Type::TEXT,
+    Type::BPCHAR,
+    Type::NAME,
+    Type::UUID,
+    Type::TIMESTAMP,
+    Type::TIME,
+];
 
 pub fn functions() -> Vec<ScalarUDF> {
-    Vec::new()
+    TYPES.into_iter().filter_map(function).collect()
+}
+
+fn function(ty: Type) -> Option<ScalarUDF> {
+    let name = hash_function_name(ty.oid())?;
+    let argument = types::field("", &ty, true).ok()?.data_type().clone();
+    // A declared numeric keeps its own precision and scale: casting it would not change the hash, only cost digits.
+    let signature = match argument {
+        DataType::Decimal128(..) => Signature::any(1, Volatility::Immutable),
+        exact => Signature::exact(vec![exact], Volatility::Immutable),
+    };
+    let body = move |column: &ArrayRef| -> Result<ArrayRef> {
+        let hashes = type_hash(column, &ty)?;
+        Ok(Arc::new(hashes.into_iter().map(|hash| hash.map(u32::cast_signed)).collect::<Int32Array>()))
+    };
+    let function = Simple::new(name, signature, DataType::Int32, move |arguments| match &arguments.args[0] {
+        ColumnarValue::Array(column) => Ok(ColumnarValue::Array(body(column)?)),
+        ColumnarValue::Scalar(value) => {
+            let hash = body(&value.to_array_of_size(1)?)?;
+            Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&hash, 0)?))
+        }
+    });
+    Some(ScalarUDF::from(function))
 }
