@@ -53,7 +53,14 @@ async fn copy(connection: &Connection, pieces: &[Bytes]) {
     assert_eq!(rows, u64::from(HOSTS) * u64::from(STEPS));
 }
 
-fn bench(criterion: &mut Criterion, name: &str, runtime: &Runtime, connection: &Connection, distributed: bool, pieces: &[Bytes]) {
+fn bench(
+    criterion: &mut Criterion,
+    name: &str,
+    runtime: &Runtime,
+    connection: &Connection,
+    distributed: bool,
+    pieces: &[Bytes],
+) {
     let mut group = criterion.benchmark_group("copy_36k_rows");
     group.throughput(Throughput::Elements(u64::from(HOSTS) * u64::from(STEPS))).sample_size(10);
     group.bench_function(name, |bencher| {

@@ -2,7 +2,6 @@
 
 use super::scan::DataNodeScan;
 use datafusion::physical_plan::ExecutionPlan;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 fn visit(plan: &Arc<dyn ExecutionPlan>, found: &mut dyn FnMut(&DataNodeScan)) {
@@ -14,11 +13,13 @@ fn visit(plan: &Arc<dyn ExecutionPlan>, found: &mut dyn FnMut(&DataNodeScan)) {
     }
 }
 
-/// The data nodes whose rows a physical plan reads, sorted.
+/// The data nodes whose rows a physical plan reads, sorted; a node once for every fragment that reads it, for these
+/// run at the same time.
 pub fn nodes_of(plan: &Arc<dyn ExecutionPlan>) -> Vec<String> {
-    let mut nodes = BTreeSet::new();
+    let mut nodes = Vec::new();
     visit(plan, &mut |scan| nodes.extend(scan.fragment().nodes.iter().map(|node| node.node.clone())));
-    nodes.into_iter().collect()
+    nodes.sort();
+    nodes
 }
 
 /// The lines that EXPLAIN adds: per scan each data node with its SQL, and what was not pushed down and why. VERBOSE

@@ -48,7 +48,10 @@ async fn databases_come_and_go() {
 async fn without_data_nodes_nothing_is_created() {
     let (_server, mut c) = client().await;
     c.ok("CREATE TABLE c0 (time timestamptz, location text)").await;
-    for call in ["create_distributed_hypertable('c0', 'time', 'location')", "create_hypertable('c0', 'time', replication_factor => 1)"] {
+    for call in [
+        "create_distributed_hypertable('c0', 'time', 'location')",
+        "create_hypertable('c0', 'time', replication_factor => 1)",
+    ] {
         let error = c.run(&format!("SELECT * FROM {call}")).await.unwrap_err();
         assert_eq!(error.to_string().get(..5), Some("TS170"));
         assert_eq!(error.message(), "no data nodes can be assigned to the hypertable");
@@ -69,7 +72,10 @@ async fn arguments_are_checked_before_anything_is_done() {
     let (_server, mut c) = client().await;
     assert_eq!(c.err("SELECT add_data_node(NULL, host => 'h')").await, "22023: data node name cannot be NULL");
     assert_eq!(c.err("SELECT add_data_node('x', host => NULL)").await, "22023: a host needs to be specified");
-    assert_eq!(c.err("SELECT add_data_node('x', host => 'h', port => 70000)").await, "22023: invalid port number 70000");
+    assert_eq!(
+        c.err("SELECT add_data_node('x', host => 'h', port => 70000)").await,
+        "22023: invalid port number 70000"
+    );
     assert_eq!(
         c.err("SELECT public.add_data_node('x', 'h', 'd', 'p')").await,
         "22P02: invalid input syntax for type integer: \"p\""
@@ -128,4 +134,3 @@ async fn the_views_have_timescaledbs_columns() {
     }
     assert_eq!(c.ok("SELECT database, cluster FROM hypertile.identity").await, ["postgres|NULL"]);
 }
-
