@@ -145,10 +145,6 @@ impl Up {
         panic!("up ended early: {seen}{}", stderr(&output));
     }
 
-    /// The process id, to look at its memory.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
 
     /// Runs SQL through stock psql; the output is unaligned, without headers, errors included.
     pub fn psql(&self, sql: &str) -> String {
