@@ -16,12 +16,13 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 impl Session {
-    /// Creates a table in the engine. Returns its name, or `None` when it was there (IF NOT EXISTS).
+    /// Creates a table in the engine. Returns its name, or `None` when it was there (IF NOT EXISTS), and how many
+    /// rows its query put into it.
     pub async fn create_table(
         &mut self,
         create: &ast::CreateTable,
         extension: &dyn Extension,
-    ) -> Result<Option<RelationName>> {
+    ) -> Result<Option<(RelationName, Option<usize>)>> {
         refuse_unsupported(create)?;
         // Only an unqualified name needs the search path, which may name no schema to create in.
         let default_schema = if create.name.0.len() > 1 { String::new() } else { self.creation_schema()? };
@@ -34,17 +35,18 @@ impl Session {
             }
             return Err(Error::new(codes::DUPLICATE_TABLE, message));
         }
-        match &create.query {
-            Some(query) => self.create_table_as(create, name.clone(), query, extension).await?,
+        let rows = match &create.query {
+            Some(query) => Some(self.create_table_as(create, name.clone(), query, extension).await?),
             None => {
                 let table = define(create, name.clone(), &self.facts.user)?;
                 // Errors in defaults and checks are this statement's, not the first INSERT's.
                 let compiled = Compiled::new(&table, &self.planner)?;
                 drop(compiled);
                 self.current.lease()?.create_table(table)?;
+                None
             }
-        }
-        Ok(Some(name))
+        };
+        Ok(Some((name, rows)))
     }
 
     async fn create_table_as(
@@ -53,7 +55,7 @@ impl Session {
         name: RelationName,
         query: &ast::Query,
         extension: &dyn Extension,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let (schema, mut rows) = self.run_query(query, &Bound::NONE, extension).await?;
         let renamed: Vec<String> = create.columns.iter().map(|column| fold(&column.name)).collect();
         let table = Table {
@@ -66,11 +68,13 @@ impl Session {
         };
         let table = self.current.lease()?.create_table(table)?;
         let schema = table.schema()?;
+        let mut count = 0;
         while let Some(batch) = rows.next().await {
             let batch = batch?.with_schema(schema.clone())?;
+            count += batch.num_rows();
             self.current.lease()?.append(&table, batch).await?;
         }
-        Ok(())
+        Ok(count)
     }
 
     pub(super) fn drop_tables(&mut self, names: &[ast::ObjectName], if_exists: bool) -> Result<()> {
@@ -120,8 +124,11 @@ impl Session {
             }
             return Err(Error::new(codes::INVALID_SCHEMA_NAME, message));
         }
-        let inside: Vec<RelationName> =
-            lease.tables()?.iter().filter(|table| table.name.schema == name).map(|table| table.name.clone()).collect();
+        let mut inside = lease.tables()?;
+        inside.retain(|table| table.name.schema == name);
+        // In the order of their creation, as PostgreSQL lists them.
+        inside.sort_by_key(|table| table.id);
+        let inside: Vec<RelationName> = inside.iter().map(|table| table.name.clone()).collect();
         if !inside.is_empty() && !cascade {
             let dependent: Vec<String> =
                 inside.iter().map(|table| format!("table {table} depends on schema {name}")).collect();
@@ -142,7 +149,10 @@ impl Session {
             [one] => self.notice(Notice::notice(codes::SUCCESS, format!("drop cascades to table {one}"))),
             many => {
                 let message = format!("drop cascades to {} other objects", many.len());
-                self.notice(Notice::notice(codes::SUCCESS, message));
+                let each: Vec<String> = many.iter().map(|table| format!("drop cascades to table {table}")).collect();
+                let mut notice = Notice::notice(codes::SUCCESS, message);
+                notice.error = notice.error.with_detail(each.join("\n"));
+                self.notice(notice);
             }
         }
         Ok(())

@@ -98,7 +98,11 @@ impl Session {
         let bound = Bound { types, values: &parameters };
         let running = self.dispatch(statement, &bound, extension);
         let outcome = match limit {
-            Some(limit) => host.timeout(limit, running).await.unwrap_or_else(|_| Err(timed_out()))?,
+            // The clock is asked first: work that never waits would use up the task's budget, and the timer starve.
+            Some(limit) => match futures::future::select(host.sleep(limit), running).await {
+                futures::future::Either::Left(_) => return Err(timed_out()),
+                futures::future::Either::Right((outcome, _)) => outcome?,
+            },
             None => running.await?,
         };
         guard.done();
@@ -130,7 +134,10 @@ impl Session {
                     self.engine.rollback_prepared(gid).await?;
                     done("ROLLBACK PREPARED")
                 }
-                Kind::Set { name, value, local } => self.set(name, value.as_deref(), *local),
+                Kind::Set { name, value, local } => {
+                    let reset = statement.text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("reset"));
+                    self.set(name, value.as_deref(), *local, reset)
+                }
                 Kind::Show(name) => self.show(name),
                 Kind::DiscardAll => self.discard_all(),
                 Kind::Query(query) => {
@@ -181,8 +188,10 @@ impl Session {
         self.begin_statement()?;
         match kind {
             Kind::CreateTable(create) => {
-                let created = self.create_table(create, extension).await?;
-                return done(if created.is_none() { "CREATE TABLE" } else { tag });
+                return match self.create_table(create, extension).await? {
+                    Some((_, Some(rows))) => done(format!("SELECT {rows}")),
+                    _ => done(tag),
+                };
             }
             Kind::DropTable { names, if_exists } => self.drop_tables(names, *if_exists)?,
             Kind::CreateSchema { name, if_not_exists } => self.create_schema(name, *if_not_exists)?,
@@ -285,7 +294,7 @@ impl Session {
         self.notice(Notice::warning(codes::NO_ACTIVE_TRANSACTION, "there is no transaction in progress"));
     }
 
-    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Outcome> {
+    fn set(&mut self, name: &str, value: Option<&str>, local: bool, reset: bool) -> Result<Outcome> {
         if local && !self.current.in_block() {
             let message = "SET LOCAL can only be used in transaction blocks";
             self.notice(Notice::warning(codes::NO_ACTIVE_TRANSACTION, message));
@@ -295,7 +304,7 @@ impl Session {
         // string takes it back.
         self.begin_implicit()?;
         self.settings().set(name, value, local)?;
-        done(if value.is_none() && !local { "RESET" } else { "SET" })
+        done(if reset { "RESET" } else { "SET" })
     }
 
     fn show(&mut self, name: &str) -> Result<Outcome> {

@@ -252,7 +252,7 @@ impl Cells<'_> {
                 | Value::EscapedStringLiteral(text)
                 | Value::UnicodeStringLiteral(text) => builder.push_text(place, Some(text)),
                 Value::DollarQuotedString(text) => builder.push_text(place, Some(&text.value)),
-                Value::Number(digits, _) if takes_digits(field, digits) => builder.push_text(place, Some(digits)),
+                Value::Number(digits, _) if takes_digits(field, digits) => number(builder, place, field, digits),
                 Value::Boolean(value) if matches!(field.data_type(), DataType::Boolean | DataType::Utf8) => {
                     builder.push_text(place, Some(if *value { "true" } else { "false" }))
                 }
@@ -263,7 +263,7 @@ impl Cells<'_> {
                 Expr::Value(ast::ValueWithSpan { value: Value::Number(digits, _), .. })
                     if takes_digits(field, digits) =>
                 {
-                    builder.push_text(place, Some(&format!("-{digits}")))
+                    number(builder, place, field, &format!("-{digits}"))
                 }
                 _ => self.general(builder, place, expr),
             },
@@ -349,6 +349,14 @@ fn takes_digits(field: &Field, digits: &str) -> bool {
         DataType::Decimal128(..) => digits.bytes().all(|b| b.is_ascii_digit() || b == b'.'),
         _ => false,
     }
+}
+
+/// A number was never text to the user: one too large is out of the type's range, not a malformed value.
+fn number(builder: &mut BatchBuilder, place: usize, field: &Field, digits: &str) -> Result<()> {
+    builder.push_text(place, Some(digits)).map_err(|error| match error.code() {
+        codes::NUMERIC_OUT_OF_RANGE if field.data_type().is_integer() => conversion::out_of_range(field),
+        _ => error,
+    })
 }
 
 /// The type that an INSERT's bare parameter takes: its column's.

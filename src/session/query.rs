@@ -15,8 +15,9 @@ use datafusion::arrow::array::StringArray;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::future::{Either, select};
@@ -186,6 +187,7 @@ pub fn client_schema(schema: &Schema) -> Result<SchemaRef> {
 /// What the client said wins over what the plan tells; a parameter of which nothing is known is text.
 fn parameter_types(plan: &LogicalPlan, hints: &[Type]) -> Result<Vec<Type>> {
     let mut types = hints.to_vec();
+    note_casts(plan, &mut types)?;
     for (name, field) in plan.get_parameter_fields().map_err(errors::polish)? {
         let number = parameters::number(&name)?;
         if types.len() < number {
@@ -199,6 +201,30 @@ fn parameter_types(plan: &LogicalPlan, hints: &[Type]) -> Result<Vec<Type>> {
     }
     types.iter_mut().filter(|ty| **ty == Type::UNKNOWN).for_each(|ty| *ty = Type::TEXT);
     Ok(types)
+}
+
+/// `$1::type` says what the parameter is.
+fn note_casts(plan: &LogicalPlan, known: &mut Vec<Type>) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Cast(cast) = expr
+                    && let Expr::Placeholder(placeholder) = cast.expr.as_ref()
+                {
+                    let number = parameters::number(&placeholder.id)?;
+                    if known.len() < number {
+                        known.resize(number, Type::UNKNOWN);
+                    }
+                    if known[number - 1] == Type::UNKNOWN {
+                        known[number - 1] = types::pg_type(&cast.field);
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map_err(errors::polish)?;
+    Ok(())
 }
 
 /// Rows of one text column.
@@ -225,10 +251,11 @@ fn until(rows: BatchStream, host: Host, deadline: Duration) -> BatchStream {
         if host.monotonic() >= deadline {
             return Some((Err(timed_out()), None));
         }
-        match select(rows.next(), sleep).await {
-            Either::Left((Some(batch), sleep)) => Some((batch, Some((rows, sleep, host)))),
-            Either::Left((None, _)) => None,
-            Either::Right(_) => Some((Err(timed_out()), None)),
+        // The timer first: rows that never wait use up the task's budget, and it would starve.
+        match select(sleep, rows.next()).await {
+            Either::Right((Some(batch), sleep)) => Some((batch, Some((rows, sleep, host)))),
+            Either::Right((None, _)) => None,
+            Either::Left(_) => Some((Err(timed_out()), None)),
         }
     })
     .boxed()

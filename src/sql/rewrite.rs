@@ -11,7 +11,7 @@ use super::statement::fold;
 use sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, LimitClause, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, TableAliasColumnDef,
-    TableFactor, Value, VisitMut, VisitorMut,
+    TableFactor, TimezoneInfo, Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
 };
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -30,6 +30,7 @@ pub fn query(query: &mut Query) {
 
 /// A scalar expression outside a query: a default, a check, a constant argument.
 pub fn expression(expr: &mut Expr) {
+    let _ = expr.visit(&mut SmallIntegers { depth: 0 });
     let _ = expr.visit(&mut Rewriter { depth: 1 });
 }
 
@@ -44,6 +45,7 @@ impl VisitorMut for Rewriter {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         self.depth += 1;
         fetch_to_limit(query);
+        limits_are_bigint(query);
         small_values(&mut query.body);
         ControlFlow::Continue(())
     }
@@ -92,6 +94,16 @@ fn fetch_to_limit(query: &mut Query) {
         Some(_) => return,
     }
     query.fetch = None;
+}
+
+/// `LIMIT $1`: the parameter's type does not follow from anything else.
+fn limits_are_bigint(query: &mut Query) {
+    let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause else { return };
+    for expr in limit.iter_mut().chain(offset.iter_mut().map(|offset| &mut offset.value)) {
+        if matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_))) {
+            *expr = cast(expr.clone(), DataType::BigInt(None));
+        }
+    }
 }
 
 fn number(digits: &str) -> Expr {
@@ -195,6 +207,10 @@ fn strip_schema(name: &mut ObjectName) {
 fn rewrite_expression(expr: &mut Expr) {
     match expr {
         Expr::Identifier(ident) if is_keyword_function(ident) => *expr = call(&ident.value.to_lowercase(), Vec::new()),
+        Expr::Value(value) if is_scientific(&value.value) => {
+            let digits = value.value.to_string();
+            *expr = cast(Expr::Value(Value::SingleQuotedString(digits).into()), DataType::DoublePrecision);
+        }
         Expr::Function(function) => rewrite_function(expr_function(function), expr),
         Expr::AtTimeZone { timestamp, time_zone } => {
             *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]);
@@ -208,6 +224,11 @@ fn rewrite_expression(expr: &mut Expr) {
         }
         _ => {}
     }
+}
+
+/// `1e300` is beyond the decimals that DataFusion would make of it.
+fn is_scientific(value: &Value) -> bool {
+    matches!(value, Value::Number(digits, _) if digits.contains(['e', 'E']) && !digits.starts_with("0x"))
 }
 
 fn cast(expr: Expr, data_type: DataType) -> Expr {
@@ -280,8 +301,9 @@ fn name_time_bucket_arguments(list: &mut FunctionArgumentList) {
             "bucket_width" if positional.is_empty() => positional.push(unnamed(value.clone())),
             "ts" if positional.len() == 1 => positional.push(unnamed(value.clone())),
             "timezone" => named[0] = Some(value.clone()),
-            "origin" => named[1] = Some(value.clone()),
-            "offset" => named[2] = Some(value.clone()),
+            // As a bare string the third argument would be taken for the name of a time zone.
+            "origin" => named[1] = Some(typed(value, DataType::Timestamp(None, TimezoneInfo::Tz))),
+            "offset" => named[2] = Some(typed(value, DataType::Interval { fields: None, precision: None })),
             _ => return,
         }
     }
@@ -304,6 +326,15 @@ fn name_time_bucket_arguments(list: &mut FunctionArgumentList) {
         }
     }
     list.args = positional;
+}
+
+fn typed(value: &Expr, data_type: DataType) -> Expr {
+    match value {
+        Expr::Value(constant) if matches!(constant.value, Value::SingleQuotedString(_)) => {
+            cast(value.clone(), data_type)
+        }
+        other => other.clone(),
+    }
 }
 
 fn unnamed(expr: Expr) -> FunctionArg {
@@ -329,6 +360,9 @@ impl VisitorMut for SmallIntegers {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr {
+            plain_frame_bounds(function);
+        }
         if self.depth == 0
             && let Expr::Value(value) = expr
             && let Value::Number(digits, _) = &value.value
@@ -337,6 +371,19 @@ impl VisitorMut for SmallIntegers {
             *expr = cast(expr.clone(), DataType::Integer(None));
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// `ROWS BETWEEN 1 PRECEDING …` takes bare numbers only: takes the casts off again.
+fn plain_frame_bounds(function: &mut Function) {
+    let Some(WindowType::WindowSpec(spec)) = &mut function.over else { return };
+    let Some(frame) = &mut spec.window_frame else { return };
+    for bound in std::iter::once(&mut frame.start_bound).chain(frame.end_bound.as_mut()) {
+        if let WindowFrameBound::Preceding(Some(expr)) | WindowFrameBound::Following(Some(expr)) = bound
+            && let Expr::Cast { expr: inner, data_type: DataType::Integer(None), .. } = expr.as_mut()
+        {
+            *expr = inner.clone();
+        }
     }
 }
 
@@ -391,7 +438,7 @@ mod tests {
         );
         assert_eq!(
             rewritten("SELECT time_bucket('1 day', t, origin => '2020-01-01') AS b FROM x"),
-            "SELECT time_bucket('1 day', t, '2020-01-01') AS b FROM x"
+            "SELECT time_bucket('1 day', t, '2020-01-01'::TIMESTAMPTZ) AS b FROM x"
         );
         assert_eq!(rewritten("SELECT t AT TIME ZONE 'UTC' AS x FROM y"), "SELECT timezone('UTC', t) AS x FROM y");
     }

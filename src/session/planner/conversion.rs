@@ -48,6 +48,8 @@ pub fn convert(column: &ArrayRef, from: &Field, to: &Field, format: &Format) -> 
     match (&source, &target) {
         _ if source.is_null() => arrow(column, to),
         (DataType::Utf8, _) => read(column, to, format),
+        // The cast spells the words out; only a result column prints t and f.
+        (DataType::Boolean, DataType::Utf8) => arrow(column, to),
         (_, DataType::Utf8) => print(column, from, format),
         _ if target.is_integer() && source.is_floating() => round(column, to),
         _ if target.is_integer() && is_decimal(&source) => {

@@ -21,7 +21,15 @@ fn words(error: DataFusionError) -> Error {
         DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => words(*inner),
         DataFusionError::Collection(mut errors) if !errors.is_empty() => words(errors.remove(0)),
         DataFusionError::SchemaError(inner, _) if matches!(*inner, SchemaError::FieldNotFound { .. }) => {
-            let SchemaError::FieldNotFound { field, .. } = *inner else { unreachable!("just matched") };
+            let SchemaError::FieldNotFound { field, valid_fields } = *inner else { unreachable!("just matched") };
+            if let Some(relation) = &field.relation
+                && !valid_fields
+                    .iter()
+                    .any(|valid| valid.relation.as_ref().is_some_and(|r| r.table() == relation.table()))
+            {
+                let message = format!("missing FROM-clause entry for table \"{}\"", relation.table());
+                return Error::new(codes::UNDEFINED_TABLE, message);
+            }
             Error::new(codes::UNDEFINED_COLUMN, format!("column {} does not exist", shown(&field)))
         }
         other => rephrase(Error::from(other)),
@@ -83,6 +91,15 @@ pub fn rephrase(error: Error) -> Error {
         let _ = number;
         return Error::new(codes::NUMERIC_OUT_OF_RANGE, format!("{name} out of range"));
     }
+    if first_line.to_lowercase().contains("aggregate functions are not allowed in the where clause") {
+        return Error::new(codes::GROUPING_ERROR, "aggregate functions are not allowed in WHERE");
+    }
+    if let Some(operands) = between(first_line, "Overflow happened on: ", "\n") {
+        return Error::new(codes::NUMERIC_OUT_OF_RANGE, format!("{} out of range", type_of_operands(operands)));
+    }
+    if first_line.contains("Timestamp out of range") || first_line.contains("timestamp overflow") {
+        return Error::new(codes::DATETIME_OVERFLOW, "timestamp out of range");
+    }
     if first_line.contains("more than one row") || first_line.contains("returned more than one") {
         return Error::new(
             codes::CARDINALITY_VIOLATION,
@@ -93,6 +110,12 @@ pub fn rephrase(error: Error) -> Error {
         return Error::new(codes::UNDEFINED_FUNCTION, format!("operator does not exist: {types}"));
     }
     error
+}
+
+/// Arrow tells an overflow's operands, not their type.
+fn type_of_operands(operands: &str) -> &'static str {
+    let wide = operands.split(' ').filter_map(|word| word.parse::<i64>().ok()).any(|n| i32::try_from(n).is_err());
+    if wide { "bigint" } else { "integer" }
 }
 
 fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {

@@ -4,14 +4,17 @@
 //! differs from statement to statement (relations, the time, parameters) is handed in or set cheaply.
 //!
 //! Reading order: this file, [`context`] (names to relations and functions), [`semantics`] (what expressions mean),
-//! [`conversion`] (casts), [`series`], [`serial`] (nothing spawns), [`errors`].
+//! [`conversion`] (casts), [`temporal`] (intervals), [`series`],
+//! [`checked`] (overflow), [`serial`] (nothing spawns), [`errors`].
 
+pub mod checked;
 pub mod context;
 pub mod conversion;
 pub mod errors;
 pub mod semantics;
 pub mod serial;
 pub mod series;
+pub mod temporal;
 
 use super::parameters::{self, Bound};
 use crate::error::{Error, Result, codes};
@@ -61,6 +64,7 @@ impl Planner {
             .with_config(configuration())
             .with_runtime_env(Arc::new(runtime()))
             .with_analyzer_rules(analyzer.rules)
+            .with_physical_optimizer_rule(Arc::new(checked::CheckedArithmetic))
             .with_physical_optimizer_rule(Arc::new(serial::NoSpawn))
             .build();
         // DataFusion's versions of these mean something else than PostgreSQL's: better unknown than wrong.
@@ -145,6 +149,7 @@ impl Planner {
 
     fn compile(&self, expr: Expr, schema: &DFSchema) -> Result<(Arc<dyn PhysicalExpr>, FieldRef)> {
         let physical = self.state.create_physical_expr(expr, schema).map_err(errors::polish)?;
+        let physical = checked::checked(physical, schema.as_arrow()).map_err(errors::polish)?.data;
         let field = physical.return_field(schema.as_arrow()).map_err(errors::polish)?;
         Ok((physical, field))
     }

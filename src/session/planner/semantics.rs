@@ -5,6 +5,7 @@
 //! other side to text, or read by its own rules.
 
 use super::conversion::{self, PgCast};
+use super::temporal::{self, Operation};
 use crate::sql::functions::Environment;
 use crate::wire::values::Format;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
@@ -35,26 +36,89 @@ impl ExprPlanner for Semantics {
     /// Also here, not only in the rule below: the types of output columns are computed while planning.
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let RawBinaryExpr { op, left, right } = expr;
-        let class = match op {
-            BinaryOperator::Eq
-            | BinaryOperator::NotEq
-            | BinaryOperator::Lt
-            | BinaryOperator::LtEq
-            | BinaryOperator::Gt
-            | BinaryOperator::GtEq
-            | BinaryOperator::Minus
-            | BinaryOperator::Multiply
-            | BinaryOperator::Divide
-            | BinaryOperator::Modulo => Some(Class::SameType),
-            BinaryOperator::Plus => Some(Class::Plus),
-            _ => None,
+        let Some(operator) = operator(&op) else {
+            return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }));
         };
-        let (left, right) = match class {
-            Some(class) => self.pair(class, left, right, schema)?,
-            None => (left, right),
+        let Some(class) = class_of(operator) else {
+            return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }));
         };
-        Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
+        let (left, right) = self.pair(class, left, right, schema)?;
+        Ok(match arithmetic(operator, &left, &right, schema) {
+            Some(planned) => PlannerResult::Planned(planned),
+            None => {
+                check_comparable(operator, &left, &right, schema)?;
+                PlannerResult::Original(RawBinaryExpr { op, left, right })
+            }
+        })
     }
+}
+
+fn operator(op: &BinaryOperator) -> Option<Operator> {
+    Some(match op {
+        BinaryOperator::Eq => Operator::Eq,
+        BinaryOperator::NotEq => Operator::NotEq,
+        BinaryOperator::Lt => Operator::Lt,
+        BinaryOperator::LtEq => Operator::LtEq,
+        BinaryOperator::Gt => Operator::Gt,
+        BinaryOperator::GtEq => Operator::GtEq,
+        BinaryOperator::Plus => Operator::Plus,
+        BinaryOperator::Minus => Operator::Minus,
+        BinaryOperator::Multiply => Operator::Multiply,
+        BinaryOperator::Divide => Operator::Divide,
+        BinaryOperator::Modulo => Operator::Modulo,
+        _ => return None,
+    })
+}
+
+/// Operators on times that are functions here; `None` for all others.
+fn arithmetic(op: Operator, left: &Expr, right: &Expr, schema: &DFSchema) -> Option<Expr> {
+    let (left_type, right_type) = (left.get_type(schema).ok()?, right.get_type(schema).ok()?);
+    let interval = |ty: &DataType| matches!(ty, DataType::Interval(_));
+    let number = |ty: &DataType| ty.is_integer() || ty.is_floating() || conversion::is_decimal(ty);
+    let call = |operation, left: &Expr, right: &Expr| {
+        let arguments = vec![left.clone(), right.clone()];
+        Some(Expr::ScalarFunction(ScalarFunction::new_udf(temporal::function(operation), arguments)))
+    };
+    match op {
+        Operator::Multiply if interval(&left_type) && number(&right_type) => call(Operation::Multiply, left, right),
+        Operator::Multiply if number(&left_type) && interval(&right_type) => call(Operation::Multiply, right, left),
+        Operator::Divide if interval(&left_type) && number(&right_type) => call(Operation::Divide, left, right),
+        Operator::Minus => match (&left_type, &right_type) {
+            (DataType::Timestamp(..), DataType::Timestamp(..) | DataType::Date32)
+            | (DataType::Date32, DataType::Timestamp(..)) => call(Operation::Difference, left, right),
+            (DataType::Date32, DataType::Date32) => {
+                let days = |expr: &Expr| Box::new(Expr::Cast(Cast::new(Box::new(expr.clone()), DataType::Int32)));
+                Some(Expr::BinaryExpr(BinaryExpr::new(days(left), op, days(right))))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// PostgreSQL has no comparison of text with numbers or times. Errors: `42883`.
+fn check_comparable(op: Operator, left: &Expr, right: &Expr, schema: &DFSchema) -> Result<()> {
+    if !matches!(op, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq) {
+        return Ok(());
+    }
+    let (Ok((_, left_field)), Ok((_, right_field))) = (left.to_field(schema), right.to_field(schema)) else {
+        return Ok(());
+    };
+    let open = |expr: &Expr| is_untyped(expr) || matches!(expr, Expr::Placeholder(_));
+    let (left_type, right_type) = (left_field.data_type(), right_field.data_type());
+    let text = |ty: &DataType| *ty == DataType::Utf8;
+    if open(left) || open(right) || text(left_type) == text(right_type) || left_type.is_null() || right_type.is_null() {
+        return Ok(());
+    }
+    let name = |expr: &Expr, field: &Field| match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), _) if i32::try_from(*value).is_ok() => "integer".to_string(),
+        _ => crate::sql::type_names::display(&crate::sql::types::pg_type(field)),
+    };
+    let op = if op == Operator::NotEq { "<>".to_string() } else { op.to_string() };
+    let message = format!("operator does not exist: {} {op} {}", name(left, &left_field), name(right, &right_field));
+    Err(crate::error::Error::new(crate::error::codes::UNDEFINED_FUNCTION, message)
+        .with_hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
+        .into())
 }
 
 impl AnalyzerRule for Semantics {

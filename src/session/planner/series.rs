@@ -7,7 +7,7 @@ use crate::sql::time_zone;
 use async_trait::async_trait;
 use datafusion::arrow::array::types::IntervalMonthDayNano;
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMicrosecondArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, ScalarValue};
@@ -46,6 +46,7 @@ impl Series {
             Error::new(codes::UNDEFINED_FUNCTION, "function generate_series with these arguments does not exist")
                 .with_hint("It takes two or three integers, or two timestamps and an interval, all constant.")
         };
+        let arguments = typed(arguments, zone)?;
         let (Some(start), Some(stop)) = (arguments.first(), arguments.get(1)) else { return Err(no_function()) };
         let ty = match start.data_type() {
             DataType::Null => stop.data_type(),
@@ -86,6 +87,25 @@ impl Series {
         }
         Ok(Series { schema, range: Some(Range { next: bound(start)?, stop: bound(stop)?, step }), zone })
     }
+}
+
+/// String constants take the type of the other bound; beside times the step is an interval.
+fn typed(arguments: &[ScalarValue], zone: chrono_tz::Tz) -> crate::error::Result<Vec<ScalarValue>> {
+    let bounds = arguments.iter().take(2).map(ScalarValue::data_type);
+    let known = bounds.into_iter().find(|ty| !matches!(ty, DataType::Utf8 | DataType::Null));
+    let format = crate::wire::values::Format { time_zone: zone };
+    let read = |index: usize, value: &ScalarValue| match (value, &known) {
+        (ScalarValue::Utf8(Some(text)), Some(ty)) => {
+            let ty = match ty {
+                ty if index == 2 && !ty.is_integer() => DataType::Interval(IntervalUnit::MonthDayNano),
+                DataType::Date32 => crate::sql::types::timestamptz(),
+                ty => ty.clone(),
+            };
+            super::conversion::read_constant(text, &Field::new("", ty, true), &format)
+        }
+        _ => Ok(value.clone()),
+    };
+    arguments.iter().enumerate().map(|(index, value)| read(index, value)).collect()
 }
 
 fn fits(value: &ScalarValue) -> bool {

@@ -53,7 +53,7 @@ impl Client {
             Err(_) => self.frontend.sync(false).await,
         };
         for notice in self.frontend.take_notices() {
-            lines.push(format!("{}:  {}: {}", notice.severity.as_str(), notice.error.code(), notice.error.message()));
+            lines.push(labelled(notice.severity.as_str(), &notice.error));
         }
         if let Err(error) = result.and(ended) {
             lines.push(shown(&error));
@@ -65,12 +65,7 @@ impl Client {
         for statement in self.frontend.parse(sql)? {
             let outcome = self.frontend.execute(&statement, &[], vec![]).await;
             for notice in self.frontend.take_notices() {
-                lines.push(format!(
-                    "{}:  {}: {}",
-                    notice.severity.as_str(),
-                    notice.error.code(),
-                    notice.error.message()
-                ));
+                lines.push(labelled(notice.severity.as_str(), &notice.error));
             }
             match outcome? {
                 Outcome::Rows { schema, mut rows, .. } => {
@@ -101,7 +96,11 @@ impl Client {
 }
 
 pub fn shown(error: &Error) -> String {
-    let mut text = format!("ERROR:  {}: {}", error.code(), error.message());
+    labelled("ERROR", error)
+}
+
+fn labelled(severity: &str, error: &Error) -> String {
+    let mut text = format!("{severity}:  {}: {}", error.code(), error.message());
     if let Some(detail) = error.detail() {
         text.push_str(&format!("\nDETAIL:  {detail}"));
     }

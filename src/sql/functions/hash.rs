@@ -1,9 +1,10 @@
-//! PostgreSQL's hash functions under their own names: what a chunk's CHECK on a closed dimension calls.
+//! PostgreSQL's hash functions under their own names: what a chunk's CHECK on a closed dimension calls. And
+//! TimescaleDB's partition hash.
 
 use super::Simple;
-use crate::chunk::hash::{hash_function_name, type_hash};
+use crate::chunk::hash::{hash_function_name, partition_hash as coordinates, type_hash};
 use crate::sql::types;
-use datafusion::arrow::array::{ArrayRef, Int32Array};
+use datafusion::arrow::array::{Array, ArrayRef, Int32Array};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, Volatility};
@@ -11,7 +12,7 @@ use postgres_types::Type;
 use std::sync::Arc;
 
 /// One function a type, as in PostgreSQL.
-const TYPES: [Type; 13] = [
+const TYPES: [Type; 14] = [
     Type::INT2,
     Type::INT4,
     Type::INT8,
@@ -25,10 +26,11 @@ const TYPES: [Type; 13] = [
     Type::UUID,
     Type::TIMESTAMP,
     Type::TIME,
+    Type::INTERVAL,
 ];
 
 pub fn functions() -> Vec<ScalarUDF> {
-    TYPES.into_iter().filter_map(function).collect()
+    TYPES.into_iter().filter_map(function).chain([ScalarUDF::from(partition_hash())]).collect()
 }
 
 fn function(ty: Type) -> Option<ScalarUDF> {
@@ -51,4 +53,15 @@ fn function(ty: Type) -> Option<ScalarUDF> {
         }
     });
     Some(ScalarUDF::from(function))
+}
+
+/// `_timescaledb_functions.get_partition_hash(anyelement)`: the coordinate in a closed dimension.
+fn partition_hash() -> Simple {
+    let signature = Signature::any(1, Volatility::Immutable);
+    Simple::new("get_partition_hash", signature, DataType::Int32, |arguments| {
+        let column = arguments.args[0].to_array(arguments.number_rows)?;
+        let hashes = coordinates(&column, &arguments.arg_fields[0])?.into_iter().enumerate();
+        let hashes = hashes.map(|(row, hash)| column.is_valid(row).then_some(hash));
+        Ok(ColumnarValue::Array(Arc::new(hashes.collect::<Int32Array>())))
+    })
 }

@@ -56,6 +56,7 @@ fn two_words(cursor: &Cursor<'_, '_>, first: &str) -> String {
 /// Everything that sqlparser reads well.
 fn parsed(cursor: &Cursor<'_, '_>) -> Result<Kind> {
     let first = cursor.word_at(0).unwrap_or_default();
+    refuse_reserved_relations(cursor)?;
     let parsed = cursor.tokens.parse(&cursor.rest(), |parser: &mut Parser<'_>| parser.parse_statement())?;
     Ok(match parsed {
         ast::Statement::Query(query) => of_query(query),
@@ -70,6 +71,34 @@ fn parsed(cursor: &Cursor<'_, '_>) -> Result<Kind> {
     })
 }
 
+/// sqlparser takes `FROM WHERE` for a table called "where".
+fn refuse_reserved_relations(cursor: &Cursor<'_, '_>) -> Result<()> {
+    const RESERVED: [&str; 12] = [
+        "FROM",
+        "WHERE",
+        "GROUP",
+        "ORDER",
+        "HAVING",
+        "LIMIT",
+        "OFFSET",
+        "UNION",
+        "INTERSECT",
+        "EXCEPT",
+        "ON",
+        "WINDOW",
+    ];
+    let is = |offset: usize, keyword: &str| match cursor.peek_at(offset) {
+        Some(Token::Word(word)) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword),
+        _ => false,
+    };
+    let after_from = (1..cursor.end - cursor.at)
+        .find(|offset| is(offset - 1, "FROM") && RESERVED.iter().any(|reserved| is(*offset, reserved)));
+    match after_from {
+        Some(offset) => Err(cursor.tokens.error_at(cursor.at + offset)),
+        None => Ok(()),
+    }
+}
+
 fn of_query(query: Box<ast::Query>) -> Kind {
     match &*query.body {
         ast::SetExpr::Insert(_) => Kind::Unsupported("INSERT with a WITH clause in front".into()),
@@ -82,12 +111,14 @@ fn of_query(query: Box<ast::Query>) -> Kind {
     }
 }
 
-/// `TABLE t` is `SELECT * FROM t`.
+/// `TABLE t …` is `SELECT * FROM t …`.
 fn table(cursor: &mut Cursor<'_, '_>) -> Result<Kind> {
-    cursor.at += 1;
-    let name = cursor.object_name()?;
-    cursor.finish()?;
-    let select = format!("SELECT * FROM {name}");
+    let rest = cursor.at + 1..cursor.end;
+    if rest.is_empty() {
+        cursor.at += 1;
+        return Err(cursor.error());
+    }
+    let select = format!("SELECT * FROM {}", cursor.tokens.text(&rest));
     let tokens = Tokens::new(&select)?;
     let range = tokens.statements().remove(0);
     parsed(&Cursor::new(&tokens, range))

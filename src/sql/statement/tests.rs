@@ -26,6 +26,7 @@ fn syntax_errors_name_the_token_and_its_place_in_the_whole_string() {
     assert_eq!(error("SELEC 1"), ("syntax error at or near \"SELEC\"".into(), Some(1)));
     assert_eq!(error("SELECT 1;\nSELECT a b c"), ("syntax error at or near \"c\"".into(), Some(22)));
     assert_eq!(error("SELECT 'é' a b c").1, Some(14));
+    assert_eq!(error("SELECT a FROM WHERE b"), ("syntax error at or near \"WHERE\"".into(), Some(15)));
     assert_eq!(error("SELECT * FROM").0, "syntax error at end of input");
     assert_eq!(error("SELECT (1").0, "syntax error at end of input");
     assert_eq!(error("SELECT (1;"), ("syntax error at or near \";\"".into(), Some(10)));
