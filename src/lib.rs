@@ -1,7 +1,7 @@
 //! Hypertile: a distributed hypertable database and the deterministic simulator it is proven in.
 //!
 //! The modules in reading order; each may use those above it, never those below
-//! (`tests/tidy.rs` holds the exact edges):
+//! (`tests/integration/tidy.rs` holds the exact edges):
 //!
 //! * base: [`error`], [`ids`], [`limits`], [`probe`], [`units`]: values everything else speaks in.
 //! * [`host`]: the only door to the world: network, clock, tasks, entropy, disk.

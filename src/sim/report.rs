@@ -57,6 +57,8 @@ pub struct Report {
     pub fingerprint: Option<String>,
     pub simulated_seconds: Option<f64>,
     pub wall_seconds: f64,
+    /// Faults that were armed at a probe which was not reached (often enough).
+    pub waiting: Vec<String>,
     #[serde(skip)]
     pub goldens: Vec<Golden>,
 }
@@ -76,6 +78,9 @@ impl Report {
             line.push_str(&format!("  {seconds:.1} s simulated"));
         }
         line.push_str(&format!("  {:.2} s", self.wall_seconds));
+        if !self.waiting.is_empty() {
+            line.push_str(&format!("  never struck: {}", self.waiting.join(", ")));
+        }
         match (&self.reason, self.verdict.as_str()) {
             (Some(why), "skipped") => format!("skipped: {why}  {}  {}  seed {}", self.scenario, self.world, self.seed),
             _ => line,
@@ -122,6 +127,7 @@ pub fn run(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
         fingerprint: simulated.map(|s| format!("{:016x}", s.fingerprint)),
         simulated_seconds: simulated.map(|s| s.duration.as_secs_f64()),
         wall_seconds: (wall() - start).as_secs_f64(),
+        waiting: played.waiting,
         goldens: played.goldens,
     }
 }
@@ -166,11 +172,12 @@ fn real(work: impl Future<Output = Result<Played>>) -> Played {
     result.unwrap_or_else(|error| Played {
         verdict: Verdict::Failed { line: 0, message: format!("the cluster did not start: {error}") },
         goldens: vec![],
+        waiting: vec![],
     })
 }
 
 fn skipped(why: String) -> Played {
-    Played { verdict: Verdict::Skipped { why }, goldens: vec![] }
+    Played { verdict: Verdict::Skipped { why }, goldens: vec![], waiting: vec![] }
 }
 
 /// Wall time of the machine, for reports only.

@@ -6,7 +6,6 @@
 
 use super::history::{Batch, Ending, History, Read, Seen};
 use super::scenario::WorkloadSpec;
-use super::scenario::database::STATEMENT_TIMEOUT;
 use crate::host::Host;
 use crate::wire::client::{Address, Connection};
 use rand::{Rng, SeedableRng};
@@ -14,6 +13,12 @@ use rand_chacha::ChaCha8Rng;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_postgres::SimpleQueryMessage;
+
+/// A client gives a statement up after this long: a server that lost its power says nothing at all.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Readers pause so many times longer than writers: each read looks at everything.
+const READ_PAUSE_FACTOR: u64 = 8;
 
 /// The options of a `workload batches` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +142,7 @@ impl Client {
             let ending = self.run(&plan).await;
             let batch = Batch { writer, number, rows, ending, invoked, completed: self.now() };
             self.history.lock().expect("no client panics while it holds the lock").batches.push(batch);
-            self.pause().await;
+            self.pause(1).await;
         }
     }
 
@@ -230,11 +235,11 @@ impl Client {
                 self.connection = Some(connection);
             }
         }
-        self.pause().await;
+        self.pause(READ_PAUSE_FACTOR).await;
     }
 
-    async fn pause(&mut self) {
-        let pause = self.random.random_range(0..=self.options.pause_ms_max);
+    async fn pause(&mut self, factor: u64) {
+        let pause = self.random.random_range(0..=self.options.pause_ms_max * factor);
         self.host.sleep(Duration::from_millis(pause)).await;
     }
 

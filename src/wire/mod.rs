@@ -123,6 +123,13 @@ pub trait Frontend: Send + 'static {
         parameters: Vec<Parameter>,
     ) -> Result<Outcome>;
 
+    /// Whether a cancel request, or the client's leaving, may drop `execute` of this statement half-way. Not that of a
+    /// commit: its client would be told that it was cancelled when perhaps it was done.
+    fn interruptible(&self, statement: &Self::Statement) -> bool {
+        let _ = statement;
+        true
+    }
+
     /// Ends the implicit transaction, if one is open: commits (`ok`) or rolls back. Inside an explicit block
     /// `sync(false)` marks it failed.
     async fn sync(&mut self, ok: bool) -> Result<()>;

@@ -42,6 +42,8 @@ pub struct Toy {
     pub log: Log,
     pub password: Option<String>,
     pub backends: Arc<Backends>,
+    /// Lets a `stubborn` statement end.
+    pub release: Arc<tokio::sync::Notify>,
 }
 
 impl Toy {
@@ -81,6 +83,7 @@ impl Acceptor for Toy {
         self.log.add(format!("open {}/{}", startup.user, startup.database));
         Ok(Session {
             log: self.log.clone(),
+            release: self.release.clone(),
             status: TransactionStatus::Idle,
             commit_fails: false,
             notices: Vec::new(),
@@ -95,6 +98,7 @@ impl Acceptor for Toy {
 
 pub struct Session {
     log: Log,
+    release: Arc<tokio::sync::Notify>,
     status: TransactionStatus,
     commit_fails: bool,
     notices: Vec<Notice>,
@@ -267,6 +271,10 @@ impl Frontend for Session {
                 std::future::pending::<()>().await;
                 done("SLEEP")
             }
+            "stubborn" => {
+                self.release.notified().await;
+                done("STUBBORN")
+            }
             "notice" => {
                 self.notices.push(Notice::warning(codes::WARNING, argument));
                 done("NOTICE")
@@ -284,6 +292,10 @@ impl Frontend for Session {
                 return Err(error.with_detail("a detail").with_hint("a hint").with_position(3));
             }
         })
+    }
+
+    fn interruptible(&self, statement: &String) -> bool {
+        statement != "stubborn"
     }
 
     async fn sync(&mut self, ok: bool) -> Result<()> {

@@ -38,6 +38,8 @@ struct Request {
     if_not_exists: bool,
     bootstrap: bool,
     password: Option<String>,
+    /// As whom to connect, now and later; without it, as the session's own user.
+    user: Option<String>,
 }
 
 /// What had to be created on the node.
@@ -79,7 +81,8 @@ pub async fn add(context: &mut Context<'_>, arguments: &Arguments) -> Result<Row
         host: request.host.clone(),
         port: request.port,
         database: request.database.clone(),
-        user: request.password.is_some().then(|| context.local.user().to_string()),
+        // A password belongs to a user: without one given, to whoever adds the node.
+        user: request.user.clone().or_else(|| request.password.is_some().then(|| context.local.user().to_string())),
         password: request.password.clone(),
         owner: context.local.user().to_string(),
         available: None,
@@ -110,6 +113,7 @@ impl Request {
             if_not_exists: arguments.flag("if_not_exists"),
             bootstrap: arguments.flag("bootstrap"),
             password: arguments.text("password").map(str::to_string),
+            user: arguments.text("user").map(str::to_string),
         })
     }
 
@@ -132,7 +136,7 @@ impl Request {
             host: self.host.clone(),
             port: self.port,
             database: database.to_string(),
-            user: user.to_string(),
+            user: self.user.clone().unwrap_or_else(|| user.to_string()),
             password: self.password.clone(),
         }
     }
@@ -363,6 +367,7 @@ async fn drop_remote_database(context: &Context<'_>, node: &DataNode) -> Result<
         if_not_exists: false,
         bootstrap: false,
         password: node.password.clone(),
+        user: node.user.clone(),
     };
     let connection = maintenance_connection(context, &request).await?;
     let sql = format!("DROP DATABASE IF EXISTS {}", quote_identifier(&node.database));

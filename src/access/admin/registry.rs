@@ -144,6 +144,8 @@ pub const FUNCTIONS: &[Function] = &[
             flag("if_not_exists", false),
             flag("bootstrap", true),
             optional("password", Kind::Text),
+            // Ours: TimescaleDB always connects as the user of the session.
+            optional("user", Kind::Name),
         ],
         result: Shape::Composite(&[
             column("node_name", Type::NAME),

@@ -40,7 +40,7 @@ fn unavailable(chunk: &Chunk) -> Error {
     let node = chunk.nodes.first().map_or("", String::as_str);
     Error::new(codes::INTERNAL, format!("data node \"{node}\" is not available"))
         .with_detail(format!("Chunk \"{}\" has no replica on an available data node.", chunk.table))
-        .with_hint("Bring the data node back and call alter_data_node with available => true.")
+        .with_hint("Bring the data node back.")
 }
 
 fn closed_slices(hypertable: &Hypertable, chunk: &Chunk) -> Vec<Slice> {

@@ -5,7 +5,7 @@
 //!
 //! * an Aggregate becomes a fragment of groups ([`super::aggregate`]);
 //! * DISTINCT ON, `first` and `last` become a fragment of first rows, below the unchanged Aggregate;
-//! * Sort with a limit becomes a fragment of the best rows of each node, below the unchanged Sort.
+//! * Sort with a limit (over rows, or over groups) becomes a fragment of the best rows of each node, below the unchanged Sort.
 //!
 //! What stands in the way is noted in the scan, for EXPLAIN. DataFusion runs its rules until nothing changes; a chain
 //! that was rewritten ends in another kind of table, so the rule finds it no more.
@@ -19,7 +19,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::logical_plan::{Aggregate, Sort, TableScan, TableScanBuilder};
+use datafusion::logical_expr::logical_plan::{
+    Aggregate, FetchType, Limit, SkipType, Sort, TableScan, TableScanBuilder,
+};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, SortExpr};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
@@ -48,6 +50,10 @@ fn rewrite_all(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>> 
 fn rewrite_chain(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>> {
     match &plan {
         LogicalPlan::Sort(sort) => match rewrite_sort(sort)? {
+            Some(done) => Ok(done),
+            None => Ok(Transformed::no(plan)),
+        },
+        LogicalPlan::Limit(limit) => match rewrite_limit(limit)? {
             Some(done) => Ok(done),
             None => Ok(Transformed::no(plan)),
         },
@@ -99,7 +105,7 @@ fn push_aggregate(aggregate: &Aggregate, flat: &Flat, top: Option<&Top>) -> Resu
 
 /// ORDER BY + LIMIT over the groups of an aggregate.
 pub struct Top {
-    /// Position among the aggregate's output columns, ascending, nulls first.
+    /// Position among the aggregate's output columns, ascending, nulls first. None: LIMIT without ORDER BY.
     pub keys: Vec<(usize, bool, bool)>,
     pub fetch: usize,
 }
@@ -115,11 +121,35 @@ fn rewrite_sort(sort: &Sort) -> DataFusionResult<Option<Transformed<LogicalPlan>
     let LogicalPlan::Aggregate(aggregate) = core else { return Ok(None) };
     let Some(flat) = Flat::of(&aggregate.input)? else { return Ok(None) };
     let top = top_of(sort, aggregate, depth, fetch);
-    let outcome = match push_aggregate(aggregate, &flat, top.as_ref()) {
+    rewrite_groups(plan, depth, aggregate, &flat, top).map(Some)
+}
+
+/// LIMIT over groups: any of them will do. (Over rows DataFusion puts it into the scan itself.)
+fn rewrite_limit(limit: &Limit) -> DataFusionResult<Option<Transformed<LogicalPlan>>> {
+    let (SkipType::Literal(skip), FetchType::Literal(Some(fetch))) = (limit.get_skip_type()?, limit.get_fetch_type()?)
+    else {
+        return Ok(None);
+    };
+    let (depth, core) = below_projections(&limit.input);
+    let LogicalPlan::Aggregate(aggregate) = core else { return Ok(None) };
+    let Some(flat) = Flat::of(&aggregate.input)? else { return Ok(None) };
+    let top = Top { keys: Vec::new(), fetch: skip.saturating_add(fetch) };
+    rewrite_groups(LogicalPlan::Limit(limit.clone()), depth, aggregate, &flat, Some(top)).map(Some)
+}
+
+/// `plan` has `depth` projections and then the aggregate below its topmost operator.
+fn rewrite_groups(
+    plan: LogicalPlan,
+    depth: usize,
+    aggregate: &Aggregate,
+    flat: &Flat,
+    top: Option<Top>,
+) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let outcome = match push_aggregate(aggregate, flat, top.as_ref()) {
         Ok(Some(core)) => Ok(Some(replace_below(plan.clone(), depth + 1, core)?)),
         other => other,
     };
-    finish(plan, &flat, outcome).map(Some)
+    finish(plan, flat, outcome)
 }
 
 fn push_best_rows(sort: &Sort, flat: &Flat, fetch: usize) -> Result<Option<LogicalPlan>, Reason> {

@@ -1,4 +1,4 @@
-//! Queries over a small hypertable whose data nodes are DataFusion contexts of their own: every answer must be the same
+//! Queries over a small hypertable whose data nodes are databases of their own: every answer must be the same
 //! with pushdown, without it, and on one plain table.
 
 mod cluster;

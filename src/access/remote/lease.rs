@@ -123,7 +123,6 @@ impl Lease {
         self.unsettled.store(broken, Ordering::Relaxed);
         answer
     }
-
 }
 
 impl Drop for Lease {

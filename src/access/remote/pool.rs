@@ -84,8 +84,9 @@ impl Node {
         let name = self.name();
         if self.data.available == Some(false) {
             let message = format!("data node \"{name}\" is not available");
-            return Err(Error::new(codes::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-                .with_hint("Make it available again with alter_data_node(available => true)."));
+            return Err(
+                Error::new(codes::OBJECT_NOT_IN_PREREQUISITE_STATE, message).with_hint("Bring the data node back.")
+            );
         }
         match *self.health.borrow() {
             Health::Up => Ok(()),

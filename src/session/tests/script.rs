@@ -28,8 +28,7 @@ impl Database {
     }
 
     pub fn client(&self) -> Client {
-        let startup =
-            Startup { user: "alice".into(), database: "app".into(), parameters: vec![], process_id: 42 };
+        let startup = Startup { user: "alice".into(), database: "app".into(), parameters: vec![], process_id: 42 };
         Client { frontend: PlainFrontend::new(&self.host, &self.engine, &startup) }
     }
 }
@@ -54,12 +53,7 @@ impl Client {
             Err(_) => self.frontend.sync(false).await,
         };
         for notice in self.frontend.take_notices() {
-            lines.push(format!(
-                "{}:  {}: {}",
-                notice.severity.as_str(),
-                notice.error.code(),
-                notice.error.message()
-            ));
+            lines.push(format!("{}:  {}: {}", notice.severity.as_str(), notice.error.code(), notice.error.message()));
         }
         if let Err(error) = result.and(ended) {
             lines.push(shown(&error));

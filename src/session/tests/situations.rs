@@ -36,7 +36,8 @@ async fn with(client: &mut Client, sql: &str, parameters: Vec<Parameter>) -> Str
                 for row in 0..batch.num_rows() {
                     let mut buffer = bytes::BytesMut::new();
                     let format = crate::wire::values::Format::default();
-                    crate::wire::values::write_text(batch.column(0), schema.field(0), row, &format, &mut buffer).unwrap();
+                    crate::wire::values::write_text(batch.column(0), schema.field(0), row, &format, &mut buffer)
+                        .unwrap();
                     values.push(String::from_utf8(buffer.to_vec()).unwrap());
                 }
             }
@@ -68,7 +69,8 @@ async fn parameter_types_come_from_their_surroundings_and_hints_win() {
     ] {
         assert_eq!(parameters_of(&mut client, sql, &[]).await, expected, "{sql}");
     }
-    let hinted = parameters_of(&mut client, "SELECT * FROM t WHERE id = $1 AND v = $2", &[Type::INT8, Type::UNKNOWN]).await;
+    let hinted =
+        parameters_of(&mut client, "SELECT * FROM t WHERE id = $1 AND v = $2", &[Type::INT8, Type::UNKNOWN]).await;
     assert_eq!(hinted, [Type::INT8, Type::FLOAT8]);
 }
 
@@ -78,7 +80,10 @@ async fn parameters_are_read_in_both_formats() {
     let mut client = database.client();
     client.run("CREATE TABLE t (id int, name text, time timestamptz)").await;
     let insert = "INSERT INTO t VALUES ($1, $2, $3)";
-    assert_eq!(with(&mut client, insert, vec![text("1"), text("one"), text("2023-01-05 10:00+00")]).await, "INSERT 0 1");
+    assert_eq!(
+        with(&mut client, insert, vec![text("1"), text("one"), text("2023-01-05 10:00+00")]).await,
+        "INSERT 0 1"
+    );
     let micros = (725_846_400_000_000i64).to_be_bytes();
     assert_eq!(
         with(&mut client, insert, vec![binary(&2i32.to_be_bytes()), binary(b"two"), binary(&micros)]).await,
@@ -86,7 +91,10 @@ async fn parameters_are_read_in_both_formats() {
     );
     assert_eq!(with(&mut client, "SELECT name FROM t WHERE id = $1", vec![text("1")]).await, "one");
     assert_eq!(with(&mut client, "SELECT name FROM t WHERE id = $1", vec![binary(&2i32.to_be_bytes())]).await, "two");
-    assert_eq!(with(&mut client, "SELECT time FROM t WHERE time >= $1 ORDER BY 1", vec![text("2023-01-01")]).await, "2023-01-05 10:00:00+00,2023-01-01 00:00:00+00".split(',').rev().collect::<Vec<_>>().join(","));
+    assert_eq!(
+        with(&mut client, "SELECT time FROM t WHERE time >= $1 ORDER BY 1", vec![text("2023-01-01")]).await,
+        "2023-01-05 10:00:00+00,2023-01-01 00:00:00+00".split(',').rev().collect::<Vec<_>>().join(",")
+    );
     assert_eq!(with(&mut client, "SELECT id FROM t ORDER BY id DESC LIMIT $1", vec![text("1")]).await, "2");
     assert_eq!(
         with(&mut client, "SELECT id FROM t WHERE id = $1", vec![text("abc")]).await,

@@ -36,6 +36,8 @@ pub type Golden = (String, String);
 pub struct Played {
     pub verdict: Verdict,
     pub goldens: Vec<Golden>,
+    /// Armed faults that never struck.
+    pub waiting: Vec<String>,
 }
 
 /// Why a stage of this kind cannot play the scenario, if so.
@@ -49,7 +51,7 @@ pub fn refusal(scenario: &Scenario, stage: &dyn Stage) -> Option<String> {
 /// Plays all steps; stops at the first that does not hold.
 pub async fn play(scenario: &Scenario, stage: &mut dyn Stage) -> Played {
     if let Some(why) = refusal(scenario, stage) {
-        return Played { verdict: Verdict::Skipped { why }, goldens: vec![] };
+        return Played { verdict: Verdict::Skipped { why }, goldens: vec![], waiting: vec![] };
     }
     let mut player = Player {
         stage,
@@ -71,7 +73,7 @@ pub async fn play(scenario: &Scenario, stage: &mut dyn Stage) -> Played {
             break;
         }
     }
-    Played { verdict, goldens: player.goldens }
+    Played { verdict, waiting: player.stage.waiting(), goldens: player.goldens }
 }
 
 struct Player<'a> {

@@ -54,6 +54,11 @@ pub trait Stage: Send {
     /// A number in `range`, from the run's seed.
     fn draw(&mut self, range: std::ops::RangeInclusive<u64>) -> u64;
 
+    /// Faults that were armed at a probe and have not struck: a story that went on without its villain.
+    fn waiting(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Tells the run's event log something (simulation only).
     fn note(&mut self, text: &str);
 }

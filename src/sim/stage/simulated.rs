@@ -10,7 +10,7 @@ use crate::sim::record::Crash;
 use crate::sim::report::{Sabotage, Simulated};
 use crate::sim::scenario::run::{Played, Verdict, play};
 use crate::sim::scenario::{ClusterSpec, Fault, Nemesis, Scenario, When, WorldKind};
-use crate::sim::world::{self, World, WorldConfig, simulate};
+use crate::sim::world::{self, StrikeId, World, WorldConfig, simulate};
 use crate::wire::client::{Address, Connection};
 use async_trait::async_trait;
 use rand::Rng;
@@ -28,6 +28,8 @@ pub struct SimulatedStage {
     host: Host,
     data_nodes: Vec<String>,
     random: crate::sim::chance::Stream,
+    /// Faults armed at probes, as the scenario has them.
+    armed: Vec<(StrikeId, String)>,
 }
 
 /// Plays a scenario in a world of its own.
@@ -49,7 +51,7 @@ pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage) -> (Played, Simul
 }
 
 fn failed(message: String) -> Played {
-    Played { verdict: Verdict::Failed { line: 0, message }, goldens: vec![] }
+    Played { verdict: Verdict::Failed { line: 0, message }, goldens: vec![], waiting: vec![] }
 }
 
 impl SimulatedStage {
@@ -62,7 +64,7 @@ impl SimulatedStage {
         world.start(ACCESS_NODE, move |host| serve(host, sabotage));
         let host = world.node("client");
         let random = world.stream("scenario");
-        let mut stage = SimulatedStage { world, host, data_nodes, random };
+        let mut stage = SimulatedStage { world, host, data_nodes, random, armed: Vec::new() };
         for name in stage.data_nodes.iter().map(String::as_str).chain([ACCESS_NODE]) {
             stage.wait_ready(name).await?;
         }
@@ -184,7 +186,8 @@ impl Stage for SimulatedStage {
             When::Now => self.world.inflict(&fault),
             When::After(delay, _) => self.world.inflict(&world::Fault::After(*delay, Box::new(fault))),
             When::At { probe, hits } => {
-                self.world.strike_at(probe.clone(), u64::from(hits.0), fault);
+                let id = self.world.strike_at(probe.clone(), u64::from(hits.0), fault);
+                self.armed.push((id, format!("{} at {probe} hit {}", nemesis.fault, hits.0)));
             }
         }
         Ok(())
@@ -197,6 +200,10 @@ impl Stage for SimulatedStage {
 
     fn draw(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
         self.random.random_range(range)
+    }
+
+    fn waiting(&self) -> Vec<String> {
+        self.armed.iter().filter(|(id, _)| !self.world.has_struck(*id)).map(|(_, text)| text.clone()).collect()
     }
 
     fn note(&mut self, text: &str) {

@@ -8,7 +8,8 @@ use super::rows::OpenRows;
 use super::{Failure, Stop, reply, transfer};
 use crate::error::{Error, codes};
 use crate::wire::values::utf8;
-use crate::wire::{Frontend, Outcome, TransactionStatus};
+use crate::wire::{Frontend, Outcome, Parameter, TransactionStatus};
+use postgres_types::Type;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -93,8 +94,7 @@ impl<'a, F: Frontend> Connection<'a, F> {
         }
         for (index, statement) in statements.iter().enumerate() {
             let last = index + 1 == statements.len();
-            self.park_portals().await?;
-            let outcome = self.link.run(self.session.execute(statement, &[], Vec::new())).await??;
+            let outcome = self.run_statement(statement, &[], Vec::new()).await?;
             let tag = self.simple_outcome(outcome).await?;
             if last {
                 self.end_implicit_transaction().await?;
@@ -104,6 +104,19 @@ impl<'a, F: Frontend> Connection<'a, F> {
             self.link.flush_if_full().await?;
         }
         Ok(())
+    }
+
+    /// Has the session run a statement. A commit is seen through whatever happens meanwhile.
+    pub(super) async fn run_statement(
+        &mut self,
+        statement: &Arc<F::Statement>,
+        types: &[Type],
+        parameters: Vec<Parameter>,
+    ) -> Result<Outcome, Failure> {
+        self.park_portals().await?;
+        let interruptible = self.session.interruptible(statement);
+        let execution = self.session.execute(statement, types, parameters);
+        Ok(if interruptible { self.link.run(execution).await?? } else { execution.await? })
     }
 
     /// Sends what there is to send before completion; returns the tag, `None` for an empty statement.

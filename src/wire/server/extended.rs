@@ -195,10 +195,8 @@ impl<F: Frontend> Connection<'_, F> {
             self.complete(None);
             return Ok(None);
         };
-        self.park_portals().await?;
         let parameters = std::mem::take(&mut portal.parameters);
-        let run = self.session.execute(statement, &prepared.description.parameters, parameters);
-        match self.link.run(run).await?? {
+        match self.run_statement(statement, &prepared.description.parameters, parameters).await? {
             Outcome::Rows { schema, rows, tag } => {
                 check_columns(prepared.description.columns.as_deref(), &schema)?;
                 Ok(Some(OpenRows::new(schema, rows, tag)))

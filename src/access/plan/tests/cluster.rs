@@ -7,18 +7,18 @@ use crate::chunk::hash::partition_hash;
 use crate::chunk::slice::{Hypercube, Slice, closed_slice};
 use crate::error::{Error, Result, codes};
 use crate::ids::{ChunkId, DimensionId, HypertableId, RelationName};
-use crate::sql::functions;
-use crate::sql::functions::time_bucket::TimeBucket;
+use crate::session::planner::Planner;
+use crate::session::planner::context::Relations;
+use crate::sql::functions::Environment;
+use crate::sql::statement::{self, Kind};
 use crate::sql::types::{self, BatchStream, PG_TYPE, narrow};
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
-use datafusion::catalog::{MemTable, MemorySchemaProvider, SchemaProvider};
-use datafusion::execution::SessionStateBuilder;
-use datafusion::logical_expr::ScalarUDF;
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::prelude::{SessionConfig, SessionContext};
-use futures::StreamExt;
+use datafusion::catalog::{MemTable, TableProvider};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::{StreamExt, TryStreamExt};
 use postgres_types::Type;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -130,24 +130,82 @@ pub struct Cluster {
 /// The data nodes' side: each has its chunks' tables and no others.
 #[derive(Default)]
 pub struct Nodes {
-    contexts: BTreeMap<String, SessionContext>,
+    databases: BTreeMap<String, Database>,
     pub asked: Mutex<Vec<(String, String)>>,
     pub broken: Mutex<Option<String>>,
 }
 
-pub fn context(rules: bool) -> SessionContext {
-    let mut config = SessionConfig::new().with_target_partitions(1);
-    config.options_mut().sql_parser.dialect = "postgresql".parse().unwrap();
-    let mut builder = SessionStateBuilder::new().with_config(config).with_default_features();
-    if rules {
-        let mut all = datafusion::optimizer::Optimizer::new().rules;
-        all.extend(optimizer_rules());
-        builder = builder.with_optimizer_rules(all);
+/// A database: the session's planner over tables in memory.
+pub struct Database {
+    planner: Planner,
+    tables: BTreeMap<String, Arc<dyn TableProvider>>,
+    rules: bool,
+}
+
+impl Database {
+    /// `rules`: whether the access node's own optimizer rules run.
+    pub fn new(rules: bool) -> Database {
+        let environment: Arc<dyn Environment> = Arc::new(Surroundings);
+        Database { planner: Planner::new(&environment), tables: BTreeMap::new(), rules }
     }
-    let context = SessionContext::new_with_state(builder.build());
-    context.register_udf(ScalarUDF::from(TimeBucket::new()));
-    functions::aggregate().into_iter().for_each(|function| context.register_udaf(function));
-    context
+
+    pub fn with(mut self, name: &str, table: Arc<dyn TableProvider>) -> Database {
+        self.tables.insert(name.into(), table);
+        self
+    }
+
+    pub async fn plan(&self, sql: &str) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut statements = statement::parse(sql)?;
+        let Kind::Query(query) = statements.remove(0).kind else { panic!("no query: {sql}") };
+        let plan = self.planner.logical(&query, &[], self)?;
+        let rules = if self.rules { optimizer_rules() } else { Vec::new() };
+        self.planner.physical(plan, rules).await
+    }
+
+    pub fn run(&self, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
+        Ok(execute_stream(plan, self.planner.task_context())?)
+    }
+}
+
+impl Relations for Database {
+    fn find(&self, _schema: Option<&str>, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(self.tables.get(name).cloned())
+    }
+}
+
+struct Surroundings;
+
+impl Environment for Surroundings {
+    fn database(&self) -> String {
+        "postgres".into()
+    }
+    fn user(&self) -> String {
+        "postgres".into()
+    }
+    fn process_id(&self) -> i32 {
+        1
+    }
+    fn transaction_time(&self) -> i64 {
+        START
+    }
+    fn statement_time(&self) -> i64 {
+        START
+    }
+    fn clock_time(&self) -> i64 {
+        START
+    }
+    fn random_bytes(&self, bytes: &mut [u8]) {
+        bytes.fill(0);
+    }
+    fn time_zone(&self) -> chrono_tz::Tz {
+        chrono_tz::UTC
+    }
+    fn setting(&self, name: &str) -> Result<String> {
+        Err(Error::new(codes::UNDEFINED_OBJECT, name))
+    }
+    fn set_setting(&self, name: &str, _value: &str, _local: bool) -> Result<String> {
+        self.setting(name)
+    }
 }
 
 fn take(all: &RecordBatch, rows: &[u32]) -> RecordBatch {
@@ -212,30 +270,27 @@ impl Cluster {
             state.chunks.insert(id, chunk);
         }
         state.hypertables.insert(HypertableId(1), hypertable.clone());
-        let contexts = tables.into_iter().map(|(node, tables)| (node.to_string(), node_context(tables))).collect();
-        let source = Arc::new(Nodes { contexts, ..Nodes::default() });
+        let databases = tables.into_iter().map(|(node, tables)| (node.to_string(), node_database(tables))).collect();
+        let source = Arc::new(Nodes { databases, ..Nodes::default() });
         Cluster { state: Arc::new(state), hypertable, source, all }
     }
 
-    pub fn distributed(&self, rules: bool) -> SessionContext {
-        let context = context(rules);
-        let table = provider(&self.state, &self.hypertable, self.all.schema(), self.source.clone()).unwrap();
-        context.register_table("cpu", table).unwrap();
-        register_hosts(&context);
-        context
+    pub fn distributed(&self, rules: bool) -> Database {
+        let cpu = provider(&self.state, &self.hypertable, self.all.schema(), self.source.clone()).unwrap();
+        Database::new(rules).with("cpu", cpu).with("hosts", hosts())
     }
 
-    pub fn plain(&self) -> SessionContext {
-        let context = context(false);
-        let table = MemTable::try_new(self.all.schema(), vec![vec![self.all.clone()]]).unwrap();
-        context.register_table("cpu", Arc::new(table)).unwrap();
-        register_hosts(&context);
-        context
+    pub fn plain(&self) -> Database {
+        Database::new(false).with("cpu", in_memory(self.all.clone())).with("hosts", hosts())
     }
 
     pub async fn explain(&self, sql: &str) -> Vec<String> {
-        explain(&plan(&self.distributed(true), sql).await.unwrap(), true)
+        explain(&self.distributed(true).plan(sql).await.unwrap(), true)
     }
+}
+
+fn in_memory(rows: RecordBatch) -> Arc<dyn TableProvider> {
+    Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]]).unwrap())
 }
 
 pub fn data_node(name: &str) -> DataNode {
@@ -252,28 +307,18 @@ pub fn data_node(name: &str) -> DataNode {
 }
 
 /// A local table to join with.
-pub fn register_hosts(context: &SessionContext) {
+pub fn hosts() -> Arc<dyn TableProvider> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("host", DataType::Utf8, false),
         Field::new("team", DataType::Utf8, false),
     ]));
     let hosts = StringArray::from_iter_values((0..5).map(|host| format!("host_{host}")));
     let teams = StringArray::from_iter_values((0..5).map(|host| format!("team_{}", host % 2)));
-    let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(hosts), Arc::new(teams)]).unwrap();
-    let table = MemTable::try_new(schema, vec![vec![batch]]).unwrap();
-    context.register_table("hosts", Arc::new(table)).unwrap();
+    in_memory(RecordBatch::try_new(schema, vec![Arc::new(hosts), Arc::new(teams)]).unwrap())
 }
 
-fn node_context(tables: Vec<(String, RecordBatch)>) -> SessionContext {
-    let context = context(false);
-    let schema = MemorySchemaProvider::new();
-    for (name, rows) in tables {
-        let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).unwrap();
-        schema.register_table(name, Arc::new(table)).unwrap();
-    }
-    let catalog = context.catalog("datafusion").unwrap();
-    catalog.register_schema("_timescaledb_internal", Arc::new(schema)).unwrap();
-    context
+fn node_database(tables: Vec<(String, RecordBatch)>) -> Database {
+    tables.into_iter().fold(Database::new(false), |database, (name, rows)| database.with(&name, in_memory(rows)))
 }
 
 #[async_trait]
@@ -287,22 +332,18 @@ impl FragmentSource for Nodes {
         if self.broken.lock().unwrap().as_deref() == Some(node) {
             return Err(Error::new(codes::CONNECTION_FAILURE, "the node has gone").with_hint("wait"));
         }
-        let wrapped = |error: datafusion::error::DataFusionError| Error::internal(format!("{sql}\n{error}"));
-        let frame = self.contexts[node].sql(sql).await.map_err(wrapped)?;
-        let stream = frame.execute_stream().await.map_err(wrapped)?;
+        let wrapped = |error: Error| Error::internal(format!("{sql}\n{error}"));
+        let database = &self.databases[node];
+        let stream = database.plan(sql).await.and_then(|plan| database.run(plan)).map_err(wrapped)?;
         Ok(stream.map(move |batch| narrow(&batch?, &schema)).boxed())
     }
 }
 
-pub async fn plan(context: &SessionContext, sql: &str) -> Result<Arc<dyn ExecutionPlan>> {
-    Ok(context.sql(sql).await?.create_physical_plan().await?)
-}
-
 /// Rows as text, floats to nine digits: variances depend on the order of rows. Scaled, for the data's round numbers
 /// would lie just between two texts.
-pub async fn answer(context: &SessionContext, sql: &str) -> Result<(SchemaRef, Vec<Vec<String>>)> {
-    let plan = plan(context, sql).await?;
-    let batches = datafusion::physical_plan::collect(plan.clone(), context.task_ctx()).await?;
+pub async fn answer(database: &Database, sql: &str) -> Result<(SchemaRef, Vec<Vec<String>>)> {
+    let plan = database.plan(sql).await?;
+    let batches: Vec<RecordBatch> = database.run(plan.clone())?.try_collect().await?;
     let mut rows = Vec::new();
     for batch in &batches {
         rows.extend((0..batch.num_rows()).map(|row| batch.columns().iter().map(|column| cell(column, row)).collect()));

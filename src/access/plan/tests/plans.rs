@@ -9,13 +9,13 @@ use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use datafusion::physical_plan::{displayable, execute_stream};
+use datafusion::physical_plan::displayable;
 use futures::StreamExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 async fn displayed(cluster: &Cluster, sql: &str) -> String {
-    let plan = plan(&cluster.distributed(true), sql).await.unwrap();
+    let plan = cluster.distributed(true).plan(sql).await.unwrap();
     displayable(plan.as_ref()).indent(false).to_string()
 }
 
@@ -138,7 +138,7 @@ async fn explain_names_nodes_chunks_and_sql() {
     let where_clause = r#" AS "cpu" WHERE ("host" = 'host_3') AND ("time" < '2023-01-02 00:00:00+00'::timestamptz)"#;
     assert!(lines[3].starts_with("  Remote SQL: SELECT \"v\" FROM ") && lines[3].ends_with(where_clause), "{lines:?}");
 
-    let plan = plan(&cluster.distributed(true), sql).await.unwrap();
+    let plan = cluster.distributed(true).plan(sql).await.unwrap();
     assert_eq!(explain(&plan, false).len(), 3);
     assert_eq!(nodes_of(&plan), [lines[1].trim_start_matches("  Data node: ")]);
 }
@@ -156,8 +156,8 @@ async fn a_query_that_no_chunk_can_answer_asks_nobody() {
 async fn an_unavailable_node_is_not_read() {
     let mut cluster = cluster(replicated);
     let nodes = |cluster: &Cluster| {
-        let context = cluster.distributed(true);
-        async move { nodes_of(&plan(&context, "SELECT * FROM cpu").await.unwrap()) }
+        let database = cluster.distributed(true);
+        async move { nodes_of(&database.plan("SELECT * FROM cpu").await.unwrap()) }
     };
     assert_eq!(nodes(&cluster).await, ["dn1", "dn2", "dn3"]);
     Arc::make_mut(&mut cluster.state).nodes[1].available = Some(false);
@@ -172,8 +172,7 @@ async fn an_unavailable_node_is_not_read() {
 #[tokio::test]
 async fn replicas_are_read_from_all_nodes() {
     let cluster = cluster(replicated);
-    let context = cluster.distributed(true);
-    let plan = plan(&context, "SELECT * FROM cpu").await.unwrap();
+    let plan = cluster.distributed(true).plan("SELECT * FROM cpu").await.unwrap();
     let counts: Vec<usize> = explain(&plan, true)
         .iter()
         .filter_map(|line| line.trim().strip_prefix("Chunks: ").map(|chunks| chunks.split(", ").count()))
@@ -219,11 +218,10 @@ async fn all_nodes_are_asked_at_once_and_read_no_faster_than_wanted() {
     let cluster = cluster(aligned);
     let batches = Arc::new(AtomicUsize::new(0));
     let source = Arc::new(Endless { all_asked: tokio::sync::Barrier::new(3), batches: batches.clone() });
-    let context = context(true);
     let table = provider(&cluster.state, &cluster.hypertable, cluster.all.schema(), source).unwrap();
-    context.register_table("cpu", table).unwrap();
-    let plan = plan(&context, "SELECT big FROM cpu").await.unwrap();
-    let mut stream = execute_stream(plan, context.task_ctx()).unwrap();
+    let database = Database::new(true).with("cpu", table);
+    let plan = database.plan("SELECT big FROM cpu").await.unwrap();
+    let mut stream = database.run(plan).unwrap();
     for _ in 0..10 {
         assert_eq!(stream.next().await.unwrap().unwrap().num_rows(), 100);
     }

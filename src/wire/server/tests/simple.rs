@@ -199,3 +199,17 @@ async fn terminated_backend_is_told_why() {
     assert!(raw.toy.backends.terminate(1));
     assert_eq!(raw.rest_of_stream().await, ["E S=FATAL C=57P01 M=terminating connection due to administrator command"]);
 }
+
+#[tokio::test]
+async fn commit_is_seen_through_although_cancelled() {
+    let mut raw = Raw::connected().await;
+    raw.send(&query("stubborn")).await;
+    while raw.toy.log.take() != ["execute stubborn"] {
+        raw.host.sleep(Duration::from_millis(5)).await;
+    }
+    assert!(raw.toy.backends.cancel(1));
+    raw.host.sleep(Duration::from_millis(20)).await;
+    raw.toy.release.notify_one();
+    assert_eq!(raw.until(b'Z').await, ["C STUBBORN", "Z I"]);
+    assert_eq!(raw.ask(&query("insert")).await, ["C INSERT 0 1", "Z I"]);
+}
