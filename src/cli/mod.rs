@@ -24,6 +24,10 @@ enum Command {
     /// Run scenario files: simulated, on real processes, or on PostgreSQL data nodes
     #[cfg(madsim)]
     Run(run::Arguments),
+    /// Simulate one scenario in this process and print its report as JSON (what `run` starts)
+    #[cfg(madsim)]
+    #[command(hide = true)]
+    Play(run::PlayArguments),
     /// Start a whole cluster on this machine and print how to connect
     Up(up::Arguments),
     /// Start one server
@@ -76,6 +80,8 @@ pub fn main() -> i32 {
     let result = match arguments.command {
         #[cfg(madsim)]
         Command::Run(arguments) => run::run(arguments),
+        #[cfg(madsim)]
+        Command::Play(arguments) => run::play(arguments),
         Command::Up(arguments) => up::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),

@@ -40,6 +40,34 @@ pub struct Arguments {
     accept: bool,
 }
 
+/// Prints a line. Whoever reads may stop reading (`| head`): the runs go on, and the exit code tells.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($part)*);
+    }};
+}
+
+/// `hypertile play`: one simulation in this process, for [`run`], which starts a process for each.
+#[derive(clap::Args, Debug)]
+pub struct PlayArguments {
+    file: PathBuf,
+    #[arg(long)]
+    seed: u64,
+    #[arg(long, value_name = "NAME")]
+    sabotage: Vec<String>,
+}
+
+/// Prints the report as one line of JSON.
+pub fn play(arguments: PlayArguments) -> Result<Exit, Failure> {
+    let sabotage = Sabotage::from_names(&arguments.sabotage).map_err(Failure::usage)?;
+    let setting = Setting { world: WorldKind::Sim, seed: arguments.seed, program: PathBuf::new(), sabotage };
+    let (file, scenario) = load_one(&arguments.file)?;
+    let report = report::simulate_here(&scenario, &file, &setting);
+    say!("{}", serde_json::to_string(&report).expect("reports always serialize"));
+    Ok(if report.failed() { Exit::ScenarioFailed } else { Exit::Success })
+}
+
 /// One run to make.
 struct Job<'a> {
     scenario: &'a Scenario,
@@ -95,14 +123,14 @@ fn run_all(
                     let Some(job) = job else { break };
                     let (report, again) = run_one(&job);
                     let mut outcome = outcome.lock().expect("no run panics under this lock");
-                    println!("{}", report.line());
+                    say!("{}", report.line());
                     if report.failed() {
-                        println!("  {}", report.reason.as_deref().unwrap_or("no reason"));
-                        println!("  again: {}", report.replay(sabotage));
+                        say!("  {}", report.reason.as_deref().unwrap_or("no reason"));
+                        say!("  again: {}", report.replay(sabotage));
                     }
                     if let Some(again) = again.filter(|again| again.fingerprint != report.fingerprint) {
                         let other = again.fingerprint.unwrap_or_default();
-                        println!("  not deterministic: the second run has fingerprint {other}");
+                        say!("  not deterministic: the second run has fingerprint {other}");
                         outcome.differing += 1;
                     }
                     outcome.reports.push(report);
@@ -117,7 +145,7 @@ fn finish(arguments: &Arguments, outcome: Outcome) -> Result<Exit, Failure> {
     let count = |verdict: &str| outcome.reports.iter().filter(|report| report.verdict == verdict).count();
     let (ok, failed, skipped) = (count("ok"), count("failed"), count("skipped"));
     let twice = if arguments.twice { format!(", {} not deterministic", outcome.differing) } else { String::new() };
-    println!("{} runs: {ok} ok, {failed} failed, {skipped} skipped{twice}", outcome.reports.len());
+    say!("{} runs: {ok} ok, {failed} failed, {skipped} skipped{twice}", outcome.reports.len());
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&outcome.reports).expect("reports always serialize");
         write(path, &text).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))?;
@@ -143,14 +171,14 @@ fn load(paths: &[PathBuf]) -> Result<Vec<(String, Scenario)>, Failure> {
     if files.is_empty() {
         return Err(Failure::input("no scenario files (*.slt) there"));
     }
-    let parse = |path: &PathBuf| {
-        let name = path.display().to_string();
-        let text =
-            std::fs::read_to_string(path).map_err(|error| Failure::input(format!("cannot read {name}: {error}")))?;
-        let scenario = scenario::parse(&name, &text).map_err(|error| Failure::input(error.to_string()))?;
-        Ok((name, scenario))
-    };
-    files.iter().map(parse).collect()
+    files.iter().map(PathBuf::as_path).map(load_one).collect()
+}
+
+fn load_one(path: &Path) -> Result<(String, Scenario), Failure> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::input(format!("cannot read {name}: {error}")))?;
+    let scenario = scenario::parse(&name, &text).map_err(|error| Failure::input(error.to_string()))?;
+    Ok((name, scenario))
 }
 
 #[expect(clippy::disallowed_methods, reason = "walks the folders that the user named")]

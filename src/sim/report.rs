@@ -6,8 +6,9 @@ use super::stage::loopback::Loopback;
 use super::stage::postgres::{self, Postgres};
 use super::stage::simulated;
 use crate::error::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// What a run needs besides the scenario.
@@ -15,7 +16,7 @@ use std::time::Duration;
 pub struct Setting {
     pub world: WorldKind,
     pub seed: u64,
-    /// The hypertile binary, for worlds of real processes.
+    /// The hypertile binary: what the processes of real worlds and the workers of simulations run.
     pub program: PathBuf,
     /// Planted bugs, by name: see [`Sabotage`].
     pub sabotage: Sabotage,
@@ -35,6 +36,7 @@ impl Sabotage {
         for name in names {
             match name.as_str() {
                 "decision.sync" => sabotage.decision_sync = true,
+                // One line a planted bug, here and in `names`.
                 _ => return Err(format!("unknown sabotage \"{name}\", expected: decision.sync")),
             }
         }
@@ -42,8 +44,14 @@ impl Sabotage {
     }
 }
 
+impl Sabotage {
+    fn names(self) -> Vec<&'static str> {
+        if self.decision_sync { vec!["decision.sync"] } else { vec![] }
+    }
+}
+
 /// How a run ended.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     pub scenario: String,
     pub file: String,
@@ -59,7 +67,7 @@ pub struct Report {
     pub wall_seconds: f64,
     /// Faults that were armed at a probe which was not reached (often enough).
     pub waiting: Vec<String>,
-    #[serde(skip)]
+    /// What the scenario's `snapshot` lines saw: name and text.
     pub goldens: Vec<Golden>,
 }
 
@@ -105,13 +113,61 @@ pub struct Simulated {
 }
 
 /// Plays a scenario from start to end. `file` is where it came from.
+///
+/// A simulation is played by a worker process of its own: libraries keep counters that live as long as their process
+/// (the client library numbers its prepared statements), and a run must not depend on what ran before it.
 pub fn run(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
     let start = wall();
-    let (played, simulated) = if scenario.cluster.worlds.contains(&setting.world) {
-        play_in(scenario, setting)
-    } else {
-        (skipped(format!("the scenario is not for {}", setting.world)), None)
-    };
+    if !scenario.cluster.worlds.contains(&setting.world) {
+        let played = skipped(format!("the scenario is not for {}", setting.world));
+        return report(scenario, file, setting, start, played, None);
+    }
+    match setting.world {
+        WorldKind::Sim => {
+            let mut report = in_worker(file, setting).unwrap_or_else(|why| {
+                report(scenario, file, setting, start, failed(format!("the worker process died: {why}")), None)
+            });
+            report.wall_seconds = (wall() - start).as_secs_f64();
+            report
+        }
+        WorldKind::Loopback | WorldKind::Postgres => {
+            let played = play_for_real(scenario, setting);
+            report(scenario, file, setting, start, played, None)
+        }
+    }
+}
+
+/// Simulates in this very process: what a worker does. The first simulation of a process is like any other's first.
+pub fn simulate_here(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
+    let start = wall();
+    let (played, facts) = simulated::run(scenario, setting.seed, setting.sabotage);
+    report(scenario, file, setting, start, played, Some(facts))
+}
+
+/// Has `hypertile play` simulate the file, and reads its report.
+fn in_worker(file: &str, setting: &Setting) -> std::result::Result<Report, String> {
+    let mut command = Command::new(&setting.program);
+    command.args(["play", file, "--seed", &setting.seed.to_string()]);
+    for name in setting.sabotage.names() {
+        command.args(["--sabotage", name]);
+    }
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.lines().last().unwrap_or_default()).map_err(|_| {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let tail: Vec<&str> = errors.lines().rev().take(10).collect();
+        format!("{}: {}", output.status, tail.into_iter().rev().collect::<Vec<_>>().join("\n  "))
+    })
+}
+
+fn report(
+    scenario: &Scenario,
+    file: &str,
+    setting: &Setting,
+    start: std::time::Instant,
+    played: Played,
+    simulated: Option<Simulated>,
+) -> Report {
     let (verdict, reason) = match played.verdict {
         Verdict::Ok => ("ok", None),
         Verdict::Failed { line, message } => ("failed", Some(format!("{file}:{line}: {message}"))),
@@ -132,34 +188,21 @@ pub fn run(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
     }
 }
 
-fn play_in(scenario: &Scenario, setting: &Setting) -> (Played, Option<Simulated>) {
-    match setting.world {
-        WorldKind::Sim => {
-            let (played, facts) = simulated::run(scenario, setting.seed, setting.sabotage);
-            (played, Some(facts))
-        }
-        WorldKind::Loopback => (
-            real(async {
-                let mut stage = Loopback::start(&setting.program, &scenario.cluster, setting.seed).await?;
-                Ok(play(scenario, &mut stage).await)
-            }),
-            None,
-        ),
-        WorldKind::Postgres => {
-            let Some(bin) = postgres::installed() else {
-                return (skipped("no PostgreSQL server is installed here".to_string()), None);
-            };
-            (
-                real(async {
-                    let settings = ["max_prepared_transactions=64"];
-                    let mut stage =
-                        Postgres::start(&setting.program, &bin, &scenario.cluster, setting.seed, &settings).await?;
-                    Ok(play(scenario, &mut stage).await)
-                }),
-                None,
-            )
-        }
+fn play_for_real(scenario: &Scenario, setting: &Setting) -> Played {
+    if setting.world == WorldKind::Loopback {
+        return real(async {
+            let mut stage = Loopback::start(&setting.program, &scenario.cluster, setting.seed).await?;
+            Ok(play(scenario, &mut stage).await)
+        });
     }
+    let Some(bin) = postgres::installed() else {
+        return skipped("no PostgreSQL server is installed here".to_string());
+    };
+    real(async {
+        let settings = ["max_prepared_transactions=64"];
+        let mut stage = Postgres::start(&setting.program, &bin, &scenario.cluster, setting.seed, &settings).await?;
+        Ok(play(scenario, &mut stage).await)
+    })
 }
 
 /// Runs a real world's scenario on a runtime of its own.
@@ -169,11 +212,11 @@ fn real(work: impl Future<Output = Result<Played>>) -> Played {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => Err(error.into()),
     };
-    result.unwrap_or_else(|error| Played {
-        verdict: Verdict::Failed { line: 0, message: format!("the cluster did not start: {error}") },
-        goldens: vec![],
-        waiting: vec![],
-    })
+    result.unwrap_or_else(|error| failed(format!("the cluster did not start: {error}")))
+}
+
+fn failed(message: String) -> Played {
+    Played { verdict: Verdict::Failed { line: 0, message }, goldens: vec![], waiting: vec![] }
 }
 
 fn skipped(why: String) -> Played {

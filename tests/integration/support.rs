@@ -145,7 +145,6 @@ impl Up {
         panic!("up ended early: {seen}{}", stderr(&output));
     }
 
-
     /// Runs SQL through stock psql; the output is unaligned, without headers, errors included.
     pub fn psql(&self, sql: &str) -> String {
         let output = self.psql_command().args(["-AtX", "-c", sql]).output().expect("psql is installed");
