@@ -177,6 +177,10 @@ impl AccessSession {
 impl Frontend for AccessSession {
     type Statement = Statement;
 
+    fn interruptible(&self, statement: &Statement) -> bool {
+        statement.is_interruptible()
+    }
+
     fn parse(&mut self, sql: &str) -> Result<Vec<Arc<Statement>>> {
         Ok(statement::parse(sql)?.into_iter().map(Arc::new).collect())
     }

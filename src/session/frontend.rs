@@ -30,6 +30,10 @@ impl PlainFrontend {
 impl Frontend for PlainFrontend {
     type Statement = Statement;
 
+    fn interruptible(&self, statement: &Statement) -> bool {
+        statement.is_interruptible()
+    }
+
     fn parse(&mut self, sql: &str) -> Result<Vec<Arc<Statement>>> {
         Ok(statement::parse(sql)?.into_iter().map(Arc::new).collect())
     }

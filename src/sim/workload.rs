@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio_postgres::SimpleQueryMessage;
 
 /// A client gives a statement up after this long: a server that lost its power says nothing at all.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Readers pause so many times longer than writers: each read looks at everything.
 const READ_PAUSE_FACTOR: u64 = 8;

@@ -236,38 +236,34 @@ fn cast(expr: Expr, data_type: DataType) -> Expr {
 }
 
 /// Splits the borrow: what to do is decided on the function, done on the expression.
-fn expr_function(function: &mut Function) -> FunctionChange {
+fn expr_function(function: &mut Function) -> Option<(Expr, Expr)> {
     strip_schema(&mut function.name);
     let name = function_name(function).unwrap_or_default();
-    let FunctionArguments::List(list) = &mut function.args else { return FunctionChange::None };
+    let FunctionArguments::List(list) = &mut function.args else { return None };
     match name.as_str() {
         "mod" if list.args.len() == 2 => match (plain(&list.args[0]), plain(&list.args[1])) {
-            (Some(left), Some(right)) => FunctionChange::Modulo(left, right),
-            _ => FunctionChange::None,
+            (Some(left), Some(right)) => Some((left, right)),
+            _ => None,
         },
         "time_bucket" => {
             name_time_bucket_arguments(list);
-            FunctionChange::None
+            None
         }
         "every" => {
             function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new("bool_and"))]);
-            FunctionChange::None
+            None
         }
         "variance" => {
             function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new("var_samp"))]);
-            FunctionChange::None
+            None
         }
-        _ => FunctionChange::None,
+        _ => None,
     }
 }
 
-enum FunctionChange {
-    None,
-    Modulo(Expr, Expr),
-}
-
-fn rewrite_function(change: FunctionChange, expr: &mut Expr) {
-    if let FunctionChange::Modulo(left, right) = change {
+/// `operands`: of a `mod(left, right)`, which becomes an operator.
+fn rewrite_function(operands: Option<(Expr, Expr)>, expr: &mut Expr) {
+    if let Some((left, right)) = operands {
         let nested = |expr| Box::new(Expr::Nested(Box::new(expr)));
         let modulo = Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) };
         *expr = Expr::Nested(Box::new(modulo));

@@ -21,6 +21,16 @@ pub struct Statement {
     pub kind: Kind,
 }
 
+impl Statement {
+    /// Whether it may be stopped half-way without leaving its outcome in doubt: the end of a transaction may not.
+    pub fn is_interruptible(&self) -> bool {
+        !matches!(
+            self.kind,
+            Kind::Commit | Kind::PrepareTransaction(_) | Kind::CommitPrepared(_) | Kind::RollbackPrepared(_)
+        )
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
     ReadCommitted,

@@ -1,5 +1,11 @@
 //! The one integration binary: the source tree itself, scenarios in all worlds, psql, stock PostgreSQL.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests stand outside the nodes: they are a part of the world"
+)]
+
 mod command_line;
 mod determinism;
 mod docs;

@@ -1,5 +1,7 @@
 //! Runs scripts: statements, `----`, expected lines, an empty line.
 
+#![expect(clippy::disallowed_methods, reason = "a test makes and removes the folder of its database")]
+
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::session::PlainFrontend;

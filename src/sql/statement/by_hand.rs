@@ -429,7 +429,9 @@ fn create(cursor: &mut Cursor<'_, '_>) -> Result<Kind> {
         Some("SCHEMA") => {
             cursor.at += 2;
             let if_not_exists = cursor.keywords(&["IF", "NOT", "EXISTS"]);
-            let name = if cursor.keyword("AUTHORIZATION") { cursor.name()? } else { cursor.name()? };
+            // `CREATE SCHEMA AUTHORIZATION role` names the schema after the role.
+            cursor.keyword("AUTHORIZATION");
+            let name = cursor.name()?;
             if cursor.keyword("AUTHORIZATION") {
                 cursor.name()?;
             }
