@@ -194,6 +194,8 @@ impl Databases for Server {
         write_list(&self.host, &changed)?;
         *list = changed;
         self.open.lock().expect("never poisoned: no panics under this lock").remove(name);
+        // Nothing may write to the files any more when they go.
+        cluster.engine.close().await;
         drop(cluster);
         Ok(self.host.disk().remove(&folder_path(folder))?)
     }

@@ -37,7 +37,7 @@ fn stories_hold_on_real_processes() {
 
 #[test]
 fn acknowledged_batches_survive_in_a_few_dozen_seeds() {
-    let output = hypertile(&["run", "scenarios/commit", "--seeds", "1..8", "--jobs", "2"]);
+    let output = hypertile(&["run", "scenarios/commit", "--seeds", "1..4", "--jobs", "2"]);
     assert!(output.status.success(), "{}", stdout(&output));
 }
 
@@ -45,7 +45,7 @@ fn acknowledged_batches_survive_in_a_few_dozen_seeds() {
 #[test]
 fn an_unsynced_decision_is_found() {
     let scenario = "scenarios/commit/access_node_dies_in_phase_two.slt";
-    let output = hypertile(&["run", scenario, "--seeds", "1..60", "--jobs", "2", "--sabotage", "decision.sync"]);
+    let output = hypertile(&["run", scenario, "--seeds", "1..10", "--jobs", "2", "--sabotage", "decision.sync"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("atomicity: ") || text.contains("durability: "), "{text}");

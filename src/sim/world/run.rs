@@ -77,8 +77,6 @@ where
 {
     let mut runtime = madsim::runtime::Runtime::with_seed_and_config(seed, madsim::Config::default());
     runtime.set_time_limit(config.time_limit);
-    // The stack guard of deep query planning asks the thread for its attributes, which madsim takes for a spawn.
-    runtime.set_allow_system_thread(true);
     let world = OnceLock::new();
     let told = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
