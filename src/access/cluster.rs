@@ -1,6 +1,7 @@
 //! What all sessions of one database share.
 
 use super::remote::Nodes;
+use super::session::claims::Tables;
 use super::txn::{Gate, Live, resolver};
 use crate::catalog::store::Store;
 use crate::engine::Engine;
@@ -27,6 +28,8 @@ pub struct Cluster {
     /// Held by a transaction from its first catalog change to its end: changes are computed on a state that
     /// nobody else moves.
     pub ddl: Arc<tokio::sync::Mutex<()>>,
+    /// What sessions are doing to tables of this database that only they can know.
+    pub tables: Tables,
     sessions: AtomicUsize,
 }
 
@@ -58,6 +61,7 @@ impl Cluster {
             gate: Gate::default(),
             live,
             ddl: Arc::default(),
+            tables: Tables::default(),
             sessions: AtomicUsize::new(0),
         });
         resolver::recover_local(&cluster).await?;

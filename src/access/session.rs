@@ -15,8 +15,9 @@
 //! Whether the transaction has failed is known to the local session alone; the distributed half follows it.
 //!
 //! Reading order: this file (transactions), [`statements`] (the table above), [`overlay`], [`local`], [`copy`],
-//! [`drop_table`], [`participant`], [`refused`], [`databases`].
+//! [`claims`], [`drop_table`], [`participant`], [`refused`], [`databases`].
 
+pub mod claims;
 pub mod copy;
 pub mod databases;
 pub mod drop_table;
@@ -36,6 +37,7 @@ use crate::sql::statement::{self, Kind, Statement};
 use crate::wire::values::Format;
 use crate::wire::{Description, Frontend, Outcome, Parameter, Startup, TransactionStatus};
 use async_trait::async_trait;
+use claims::Claims;
 use participant::Participant;
 use postgres_types::Type;
 use std::sync::Arc;
@@ -47,6 +49,8 @@ pub struct AccessSession {
     session: Session,
     /// The distributed half of the current transaction; made when a statement first has use for it.
     transaction: Option<Transaction>,
+    /// Local tables that the current transaction has written to or turned into hypertables.
+    claims: Claims,
     _presence: Presence,
 }
 
@@ -58,6 +62,7 @@ impl AccessSession {
             _presence: cluster.enter(),
             databases,
             transaction: None,
+            claims: Claims::default(),
             cluster,
         }
     }
@@ -135,6 +140,18 @@ impl AccessSession {
         self.session.execute(statement, &[], Vec::new(), &NoExtension).await.map(Some)
     }
 
+    /// Ends what does not outlive a statement: all of an implicit transaction, the snapshots of a block.
+    async fn end_statement(&mut self, ok: bool) -> Result<()> {
+        if !ok || self.session.is_failed() {
+            self.roll_back_distributed().await;
+        } else if !self.session.in_block() {
+            self.commit_work().await?;
+        } else if let Some(transaction) = &self.transaction {
+            transaction.end_statement();
+        }
+        self.session.sync(ok).await
+    }
+
     async fn change_databases(&mut self, kind: &Kind) -> Result<Option<Outcome>> {
         let in_block = self.session.in_block();
         let tag = match kind {
@@ -156,7 +173,11 @@ impl AccessSession {
         types: &[Type],
         parameters: Vec<Parameter>,
     ) -> Result<Outcome> {
-        if let Some(outcome) = self.end_block(statement).await? {
+        let ended = self.end_block(statement).await;
+        if !matches!(ended, Ok(None)) {
+            self.claims.clear();
+        }
+        if let Some(outcome) = ended? {
             return Ok(outcome);
         }
         if self.session.is_failed() {
@@ -205,14 +226,12 @@ impl Frontend for AccessSession {
     }
 
     async fn sync(&mut self, ok: bool) -> Result<()> {
-        if !ok || self.session.is_failed() {
-            self.roll_back_distributed().await;
-        } else if !self.session.in_block() {
-            self.commit_work().await?;
-        } else if let Some(transaction) = &self.transaction {
-            transaction.end_statement();
+        let open = ok && !self.session.is_failed() && self.session.in_block();
+        let ended = self.end_statement(ok).await;
+        if !open {
+            self.claims.clear();
         }
-        self.session.sync(ok).await
+        ended
     }
 
     fn status(&self) -> TransactionStatus {

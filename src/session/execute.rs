@@ -94,7 +94,12 @@ impl Session {
         }
         let guard = FailUnlessDone::new(&self.current);
         let host = self.facts.host.clone();
-        let limit = self.start_deadline();
+        // A commit given up half-way would leave its outcome in doubt: it may take its time.
+        let ends = matches!(
+            statement.kind,
+            Kind::Commit | Kind::PrepareTransaction(_) | Kind::CommitPrepared(_) | Kind::RollbackPrepared(_)
+        );
+        let limit = self.start_deadline().filter(|_| !ends);
         let bound = Bound { types, values: &parameters };
         let running = self.dispatch(statement, &bound, extension);
         let outcome = match limit {

@@ -22,6 +22,10 @@ pub trait Local: Send + Sync {
     /// A local table; without a schema it is looked for along the search path.
     fn table(&mut self, schema: Option<&str>, name: &str) -> Result<Option<Arc<Table>>>;
 
+    /// Keeps all other transactions from writing to the table until this one ends. Errors: `55P03`.
+    async fn claim(&mut self, table: &Table) -> Result<()>;
+
+    /// Neither committed rows nor this transaction's own are in it.
     async fn is_empty(&mut self, table: &Arc<Table>) -> Result<bool>;
 
     /// Gives an empty table another definition.

@@ -82,6 +82,8 @@ fn answer(arguments: &Arguments, hypertable: &Hypertable, created: bool) -> Rows
 
 async fn make(context: &mut Context<'_>, arguments: &Arguments, table: Arc<Table>) -> Result<Rows> {
     refuse_unsupported(arguments)?;
+    // Before the catalog lock: who writes to the table may need that to go on.
+    context.local.claim(&table).await?;
     context.transaction.lock_catalog().await?;
     let state = context.state();
     // Another session may have been faster while we waited for the lock.

@@ -2,8 +2,10 @@
 //!
 //! The question is the empty statement: both PostgreSQL and the embedded server answer it without planning. What
 //! counts as an answer is anything the server says, a refusal included: a server that has no connection left for us
-//! is not down. A node is taken for down `NODE_DOWN_AFTER` after its last answer, so that a lost packet or a quick
-//! restart disturbs nobody, and for up with its next answer.
+//! is not down. A node is taken for down `NODE_DOWN_AFTER` after its last answer, and for up with its next answer.
+//!
+//! A server that lost its power and came back within that time never was down; but it knows nothing of the connections
+//! it had. The heartbeats' own connection breaks with the next question, or cannot be made, and stands for the others.
 
 use super::pool::{Health, Node};
 use crate::error::{Error, Result, codes};
@@ -17,7 +19,6 @@ pub(super) async fn run(host: Host, node: Weak<Node>) {
     let mut connection = None;
     let mut answered_at = host.monotonic();
     loop {
-        host.sleep(HEARTBEAT_INTERVAL).await;
         let Some(node) = node.upgrade() else { return };
         let beat = host.timeout(NODE_DOWN_AFTER, beat(&node, &mut connection)).await;
         let answered = match &beat {
@@ -27,7 +28,9 @@ pub(super) async fn run(host: Host, node: Weak<Node>) {
         };
         if !matches!(beat, Ok(Ok(()))) {
             connection = None;
-            node.forget_idle();
+            // A server that ends our connection with words ends others' with words too, if it means to.
+            let said_so = matches!(&beat, Ok(Err(error)) if error.code().class() != "08");
+            if said_so { node.forget_idle() } else { node.forget_connections() }
         }
         if answered {
             answered_at = host.monotonic();
@@ -35,6 +38,8 @@ pub(super) async fn run(host: Host, node: Weak<Node>) {
         } else if beat.is_err() || host.monotonic() - answered_at >= NODE_DOWN_AFTER {
             node.set_health(Health::Down);
         }
+        drop(node);
+        host.sleep(HEARTBEAT_INTERVAL).await;
     }
 }
 

@@ -94,7 +94,7 @@ impl Lease {
     pub async fn query(&self, sql: &str, schema: SchemaRef) -> Result<BatchStream> {
         let rows = self.settle(self.connection().query(sql, schema)).await?;
         self.unsettled.store(true, Ordering::Relaxed);
-        Ok(until_down(self.node.clone(), rows))
+        Ok(until_end(self.node.clone(), self.generation, rows))
     }
 
     /// Opens a COPY FROM STDIN, after the statements `before` (if any), which travel in the same packet. The
@@ -113,12 +113,12 @@ impl Lease {
             }
         };
         self.unsettled.store(true, Ordering::Relaxed);
-        Ok(RemoteCopy { node: self.node.clone(), copy })
+        Ok(RemoteCopy { node: self.node.clone(), generation: self.generation, copy })
     }
 
     async fn settle<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
         self.unsettled.store(true, Ordering::Relaxed);
-        let answer = until_lost(&self.node, request).await;
+        let answer = until_lost(&self.node, self.generation, request).await;
         let broken = matches!(&answer, Err(error) if is_loss(error));
         self.unsettled.store(broken, Ordering::Relaxed);
         answer
@@ -140,17 +140,17 @@ pub fn is_loss(error: &Error) -> bool {
     error.code().class() == "08" || error.code() == codes::ADMIN_SHUTDOWN
 }
 
-async fn until_lost<T>(node: &Node, request: impl Future<Output = Result<T>>) -> Result<T> {
+async fn until_lost<T>(node: &Node, generation: u64, request: impl Future<Output = Result<T>>) -> Result<T> {
     // An answer that has come counts even if the node is down by now: the request is polled first.
-    match select(pin!(request), pin!(node.down())).await {
+    match select(pin!(request), pin!(node.lost(generation))).await {
         Either::Left((answer, _)) => answer.map_err(|error| remote_error(node.name(), error)),
-        Either::Right(_) => Err(connection_lost(node.name(), "The data node does not answer heartbeats.")),
+        Either::Right(_) => Err(connection_lost(node.name(), "The data node does not answer, or has been restarted.")),
     }
 }
 
-fn until_down(node: Arc<Node>, rows: BatchStream) -> BatchStream {
-    let next = |(node, mut rows): (Arc<Node>, BatchStream)| async move {
-        let batch = until_lost(&node, async { rows.next().await.transpose() }).await.transpose()?;
+fn until_end(node: Arc<Node>, generation: u64, rows: BatchStream) -> BatchStream {
+    let next = move |(node, mut rows): (Arc<Node>, BatchStream)| async move {
+        let batch = until_lost(&node, generation, async { rows.next().await.transpose() }).await.transpose()?;
         Some((batch, (node, rows)))
     };
     futures::stream::unfold((node, rows), next).boxed()
@@ -159,17 +159,18 @@ fn until_down(node: Arc<Node>, rows: BatchStream) -> BatchStream {
 /// A COPY FROM STDIN to a data node under way. Dropping it aborts the copy, and with it the remote transaction.
 pub struct RemoteCopy {
     node: Arc<Node>,
+    generation: u64,
     copy: CopyIn,
 }
 
 impl RemoteCopy {
     /// Awaits while the server is slower than we are.
     pub async fn send(&mut self, batch: &RecordBatch) -> Result<()> {
-        until_lost(&self.node, self.copy.send(batch)).await
+        until_lost(&self.node, self.generation, self.copy.send(batch)).await
     }
 
     /// Rows the server stored.
     pub async fn finish(self) -> Result<u64> {
-        until_lost(&self.node, self.copy.finish()).await
+        until_lost(&self.node, self.generation, self.copy.finish()).await
     }
 }

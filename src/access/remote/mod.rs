@@ -2,7 +2,8 @@
 //!
 //! A data node is a PostgreSQL server and nothing more; what is known about it here is its address, whether it
 //! answers, and which connections to it lie idle. A request in flight to a node that stops answering must not hang
-//! until TCP gives up: every call through a [`Lease`] ends with `08006` when the heartbeats take the node for down.
+//! until TCP gives up: every call through a [`Lease`] ends with `08006` when the heartbeats take the node for down, or
+//! find that it has been restarted.
 //!
 //! Reading order: this file, [`lease`] (one connection on loan), [`pool`] (idle ones), [`heartbeat`].
 

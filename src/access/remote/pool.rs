@@ -21,27 +21,34 @@ const SESSION_SETUP: &str = "SET search_path = pg_catalog; SET DateStyle = 'ISO'
 
 const _: () = assert!(LOCK_TIMEOUT.as_millis() == 30_000);
 
+/// When this machine loses its power, a server that waits for our next statement hears nothing: within half a minute it
+/// shall find out and let go of the locks. Sent along with the setup; a server that does not know these settings refuses
+/// them, which does no harm.
+const KEEP_ALIVE: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
     Up,
     Down,
 }
 
+/// What the heartbeats have found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pulse {
+    health: Health,
+    /// Counts the heartbeats that found no connection. The server behind such a one has most likely lost its memory: the
+    /// other connections of that time are dead too, but a half-open TCP connection does not tell those who only wait
+    /// for an answer. So requests on a connection of an older generation are given up, and idle ones are not kept.
+    generation: u64,
+}
+
 pub(super) struct Node {
     data: DataNode,
     host: Host,
-    health: watch::Sender<Health>,
-    idle: Mutex<Idle>,
+    pulse: watch::Sender<Pulse>,
+    /// Connections that nobody uses, by user.
+    idle: Mutex<BTreeMap<String, Vec<Connection>>>,
     heartbeat: OnceLock<TaskHandle>,
-}
-
-/// Connections that nobody uses, by user.
-#[derive(Default)]
-struct Idle {
-    /// Counts the heartbeats' lost connections. A lease of an older generation is closed, not kept: the server behind
-    /// it has probably gone, which a half-open TCP connection would tell only to the next statement.
-    generation: u64,
-    connections: BTreeMap<String, Vec<Connection>>,
 }
 
 impl Node {
@@ -50,7 +57,7 @@ impl Node {
         let node = Arc::new(Node {
             data,
             host: host.clone(),
-            health: watch::Sender::new(Health::Up),
+            pulse: watch::Sender::new(Pulse { health: Health::Up, generation: 0 }),
             idle: Mutex::default(),
             heartbeat: OnceLock::new(),
         });
@@ -77,7 +84,19 @@ impl Node {
     }
 
     pub fn set_health(&self, health: Health) {
-        self.health.send_if_modified(|current| std::mem::replace(current, health) != health);
+        self.pulse.send_if_modified(|pulse| std::mem::replace(&mut pulse.health, health) != health);
+    }
+
+    /// The heartbeats' connection has broken, or does not answer.
+    pub fn forget_connections(&self) {
+        self.pulse.send_modify(|pulse| pulse.generation += 1);
+        self.forget_idle();
+    }
+
+    /// Without giving up requests under way.
+    pub fn forget_idle(&self) {
+        let stale = std::mem::take(&mut *self.lock());
+        drop(stale);
     }
 
     pub fn check(&self) -> Result<()> {
@@ -88,7 +107,7 @@ impl Node {
                 Error::new(codes::OBJECT_NOT_IN_PREREQUISITE_STATE, message).with_hint("Bring the data node back.")
             );
         }
-        match *self.health.borrow() {
+        match self.pulse.borrow().health {
             Health::Up => Ok(()),
             Health::Down => Err(could_not_connect(name, "The data node does not answer heartbeats.")),
         }
@@ -96,13 +115,24 @@ impl Node {
 
     pub async fn down(&self) {
         // An error means that the node is being forgotten: nothing more will be heard of it either.
-        let _ = self.health.subscribe().wait_for(|health| *health == Health::Down).await;
+        let _ = self.pulse.subscribe().wait_for(|pulse| pulse.health == Health::Down).await;
+    }
+
+    /// Resolves when a connection of `generation` is not worth waiting for any more.
+    pub async fn lost(&self, generation: u64) {
+        let is_lost = |pulse: &Pulse| pulse.health == Health::Down || pulse.generation != generation;
+        let _ = self.pulse.subscribe().wait_for(is_lost).await;
+    }
+
+    fn generation(&self) -> u64 {
+        self.pulse.borrow().generation
     }
 
     pub async fn lease(self: &Arc<Node>, user: &str) -> Result<Lease> {
         self.check()?;
         let user = self.data.user.as_deref().unwrap_or(user);
-        let (generation, idle) = self.take_idle(user);
+        let generation = self.generation();
+        let idle = self.take_idle(user);
         let pooled = idle.is_some();
         let connection = match idle {
             Some(connection) => connection,
@@ -113,7 +143,7 @@ impl Node {
 
     /// A new connection, set up, and the generation it belongs to.
     pub async fn open_fresh(&self, user: &str) -> Result<(Connection, u64)> {
-        let generation = self.lock().generation;
+        let generation = self.generation();
         Ok((self.open(user).await?, generation))
     }
 
@@ -127,8 +157,9 @@ impl Node {
         };
         let opening = async {
             let connection = Connection::open(&self.host, &address).await?;
-            match self.host.timeout(CONNECT_TIMEOUT, connection.run(SESSION_SETUP)).await {
-                Ok(done) => done.map(|()| connection),
+            let setup = async { futures::join!(connection.run(SESSION_SETUP), connection.run(KEEP_ALIVE)) };
+            match self.host.timeout(CONNECT_TIMEOUT, setup).await {
+                Ok((done, _)) => done.map(|()| connection),
                 Err(_) => Err(Error::new(codes::CONNECTION_FAILURE, "timeout while setting up the session")),
             }
         };
@@ -139,41 +170,30 @@ impl Node {
     }
 
     /// Newest first: the oldest may die of old age.
-    fn take_idle(&self, user: &str) -> (u64, Option<Connection>) {
+    fn take_idle(&self, user: &str) -> Option<Connection> {
         let mut idle = self.lock();
-        let generation = idle.generation;
-        let Some(connections) = idle.connections.get_mut(user) else { return (generation, None) };
+        let connections = idle.get_mut(user)?;
         while let Some(connection) = connections.pop() {
             if !connection.is_closed() {
-                return (generation, Some(connection));
+                return Some(connection);
             }
         }
-        (generation, None)
+        None
     }
 
     /// Takes a clean connection back, unless there are enough or its time has passed.
     pub fn give_back(&self, user: &str, connection: Connection, generation: u64) {
-        let mut idle = self.lock();
-        if generation != idle.generation || connection.is_closed() {
+        if generation != self.generation() || connection.is_closed() {
             return;
         }
-        let connections = idle.connections.entry(user.into()).or_default();
+        let mut idle = self.lock();
+        let connections = idle.entry(user.into()).or_default();
         if connections.len() < IDLE_CONNECTIONS_MAX {
             connections.push(connection);
         }
     }
 
-    /// The heartbeats have lost their connection: the idle ones have most likely broken as well.
-    pub fn forget_idle(&self) {
-        let stale = {
-            let mut idle = self.lock();
-            idle.generation += 1;
-            std::mem::take(&mut idle.connections)
-        };
-        drop(stale);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Idle> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Connection>>> {
         self.idle.lock().expect("nothing panics while it holds the idle connections")
     }
 }

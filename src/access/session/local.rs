@@ -3,6 +3,8 @@
 use crate::access::admin::arguments::Constant;
 use crate::access::admin::constants::Reader;
 use crate::access::admin::context::Local;
+use crate::access::cluster::Cluster;
+use crate::access::session::claims::Claims;
 use crate::engine::table::Table;
 use crate::error::{Notice, Result};
 use crate::ids::RelationName;
@@ -19,14 +21,21 @@ use std::sync::Arc;
 
 /// One statement's view of its session.
 pub struct LocalSession<'a> {
+    cluster: &'a Cluster,
     pub session: &'a mut Session,
+    claims: &'a mut Claims,
     pub bound: &'a Bound<'a>,
     format: Format,
 }
 
 impl<'a> LocalSession<'a> {
-    pub fn new(session: &'a mut Session, bound: &'a Bound<'a>) -> LocalSession<'a> {
-        LocalSession { format: session.format(), session, bound }
+    pub fn new(
+        cluster: &'a Cluster,
+        session: &'a mut Session,
+        claims: &'a mut Claims,
+        bound: &'a Bound<'a>,
+    ) -> LocalSession<'a> {
+        LocalSession { cluster, format: session.format(), session, claims, bound }
     }
 
     fn reader(&self) -> Reader<'_> {
@@ -54,7 +63,15 @@ impl Local for LocalSession<'_> {
         Ok(None)
     }
 
+    async fn claim(&mut self, table: &Table) -> Result<()> {
+        self.claims.own(&self.cluster.host, &self.cluster.tables, &table.name).await
+    }
+
     async fn is_empty(&mut self, table: &Arc<Table>) -> Result<bool> {
+        // A REPEATABLE READ snapshot may be older than the rows; they count all the same.
+        if self.cluster.engine.statistics().iter().any(|now| now.id == table.id && now.rows > 0) {
+            return Ok(false);
+        }
         let statement = statement::parse(&format!("SELECT 1 FROM {} LIMIT 1", table.name.quoted()))?.remove(0);
         let Kind::Query(query) = statement.kind else { unreachable!("a SELECT is a query") };
         // Without an extension: the local rows are asked for, whatever else has the name.

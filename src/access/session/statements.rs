@@ -84,7 +84,7 @@ impl AccessSession {
         }
         let transaction = self.distributed()?;
         self.session.begin_statement()?;
-        let mut local = LocalSession::new(&mut self.session, bound);
+        let mut local = LocalSession::new(&self.cluster, &mut self.session, &mut self.claims, bound);
         let mut context = Context { cluster: &self.cluster, transaction: &transaction, local: &mut local };
         admin::run(&mut context, calls).await
     }
@@ -96,6 +96,7 @@ impl AccessSession {
         bound: &Bound<'_>,
         results: Results,
     ) -> Result<Outcome> {
+        self.claim_target(&statement.kind).await?;
         let view = self.view(mentions, results)?;
         match &statement.kind {
             Kind::Query(query) if view.reads_hypertables() => {
@@ -148,6 +149,22 @@ impl AccessSession {
         let missing = hints.iter().skip(description.parameters.len()).cloned();
         description.parameters.extend(missing);
         Ok(description)
+    }
+
+    /// Before the catalog is looked at: it must not change its mind about a table that is going to be written to.
+    async fn claim_target(&mut self, kind: &Kind) -> Result<()> {
+        let name = match kind {
+            Kind::Insert(insert) => insert::target(insert)?,
+            Kind::Copy(Copy {
+                target: CopyTarget::Table { name, .. }, direction: CopyDirection::FromStdin, ..
+            }) => name,
+            _ => return Ok(()),
+        };
+        let name = self.session.resolve(name)?;
+        match self.distributed()?.state().hypertable(&name) {
+            Some(_) => Ok(()),
+            None => self.claims.share(&self.cluster.host, &self.cluster.tables, &name).await,
+        }
     }
 
     /// The catalog as this statement sees it, with the local definitions of the hypertables that it names.

@@ -284,6 +284,11 @@ impl Cluster {
         Database::new(false).with("cpu", in_memory(self.all.clone())).with("hosts", hosts())
     }
 
+    /// One plain table; filters and columns pushed down; everything.
+    pub fn three_ways(&self) -> [Database; 3] {
+        [self.plain(), self.distributed(false), self.distributed(true)]
+    }
+
     pub async fn explain(&self, sql: &str) -> Vec<String> {
         explain(&self.distributed(true).plan(sql).await.unwrap(), true)
     }
@@ -307,7 +312,7 @@ pub fn data_node(name: &str) -> DataNode {
 }
 
 /// A local table to join with.
-pub fn hosts() -> Arc<dyn TableProvider> {
+fn hosts() -> Arc<dyn TableProvider> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("host", DataType::Utf8, false),
         Field::new("team", DataType::Utf8, false),

@@ -201,6 +201,34 @@ async fn a_hypertable_made_in_a_block_that_rolls_back_was_never_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_on_their_way_into_a_table_keep_it_from_becoming_a_hypertable() {
+    let mut cluster = Cluster::of(1).await;
+    let (mut writer, mut late) = (cluster.access.client("tsdb").await, cluster.access.client("tsdb").await);
+    let c = &mut cluster.client;
+    c.ok("CREATE TABLE t (time timestamptz NOT NULL)").await;
+    writer.ok("BEGIN").await;
+    writer.ok("INSERT INTO t VALUES ('2023-01-01')").await;
+    let create = "SELECT create_distributed_hypertable('t', 'time')";
+    let (created, _) = futures::join!(c.run(create), async {
+        // Long enough for the other session to be waiting.
+        let _ = late.ok("SELECT count(*) FROM t").await;
+        writer.ok("COMMIT").await
+    });
+    assert_eq!(created.unwrap_err().message(), "table \"t\" is not empty");
+    c.ok("DROP TABLE t; CREATE TABLE t (time timestamptz NOT NULL)").await;
+    c.ok("BEGIN").await;
+    c.ok(create).await;
+    let (stored, _) = futures::join!(late.run("INSERT INTO t VALUES ('2023-01-01')"), async {
+        let _ = writer.ok("SELECT 1").await;
+        c.ok("COMMIT").await
+    });
+    // It went where the others look for it.
+    assert_eq!(stored.unwrap(), ["INSERT 0 1"]);
+    assert_eq!(writer.ok("SELECT count(*) FROM t").await, ["1"]);
+    assert_eq!(writer.ok("SELECT count(*) FROM timescaledb_information.chunks").await, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_belongs_to_one_cluster() {
     let mut cluster = Cluster::of(1).await;
     let (port, own) = (cluster.data[0].port, cluster.access.port);
