@@ -79,7 +79,7 @@ pub fn check_hashable(ty: &Type) -> Result<()> {
     }
 }
 
-/// The function that stock PostgreSQL (12 or newer) offers in SQL for the hash of a value of this type, so that
+/// The function that stock PostgreSQL (14 or newer) offers in SQL for the hash of a value of this type, so that
 /// `(name(column) & 2147483647) >= …` reads the same on every data node.
 ///
 /// `None` where the hash exists only inside the server (`hashvarlena` of bytea takes no SQL value) or takes another SQL

@@ -16,6 +16,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::arrow::record_batch::RecordBatch;
 use futures::StreamExt;
+use futures::future::ready;
+use futures::stream::{self, BoxStream};
 use sqlparser::ast;
 use std::sync::Arc;
 
@@ -103,36 +105,19 @@ fn select_columns(name: &ast::ObjectName, columns: &[String]) -> Result<ast::Que
     }
 }
 
-enum Stage {
-    Header,
-    Rows,
-    Done,
-}
-
-fn encoded(encoder: CopyEncoder, rows: BatchStream) -> futures::stream::BoxStream<'static, Result<CopyChunk>> {
-    let state = (encoder, rows, Stage::Header);
-    futures::stream::unfold(state, |(mut encoder, mut rows, stage)| async move {
-        match stage {
-            Stage::Header => {
-                let chunk = encoder.header().map(|bytes| CopyChunk { bytes, rows: 0 });
-                Some((chunk, (encoder, rows, Stage::Rows)))
-            }
-            Stage::Rows => match rows.next().await {
-                Some(Ok(batch)) => {
-                    let count = batch.num_rows() as u64;
-                    let chunk = encoder.encode(&batch).map(|bytes| CopyChunk { bytes, rows: count });
-                    Some((chunk, (encoder, rows, Stage::Rows)))
-                }
-                Some(Err(error)) => Some((Err(error), (encoder, rows, Stage::Done))),
-                None => {
-                    let chunk = CopyChunk { bytes: encoder.trailer(), rows: 0 };
-                    Some((Ok(chunk), (encoder, rows, Stage::Done)))
-                }
-            },
-            Stage::Done => None,
-        }
-    })
-    .boxed()
+/// Header, one chunk a row, trailer.
+fn encoded(mut encoder: CopyEncoder, rows: BatchStream) -> BoxStream<'static, Result<CopyChunk>> {
+    let envelope = |bytes| CopyChunk { bytes, rows: 0 };
+    let header = stream::once(ready(encoder.header().map(envelope)));
+    let trailer = stream::once(ready(Ok(envelope(encoder.trailer()))));
+    let body = rows.flat_map(move |batch| {
+        let chunks = batch.and_then(|batch| encoder.encode_rows(&batch));
+        stream::iter(match chunks {
+            Ok(chunks) => chunks.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        })
+    });
+    header.chain(body).chain(trailer).boxed()
 }
 
 /// Stores a COPY in the engine, batch by batch; the client waits while the engine does.

@@ -2,16 +2,18 @@
 //!
 //! * Output columns get PostgreSQL's names. DataFusion wants them unique within a SELECT: a repeated name carries an
 //!   invisible [`MARK`] and a number, which [`client_name`] takes off again.
-//! * Integer literals in output columns are `integer` where they fit, as in PostgreSQL (DataFusion: `bigint`).
+//! * Integer literals in output columns, and in the clauses that must match them, are `integer` where they fit, as in
+//!   PostgreSQL (DataFusion: `bigint`).
 //! * Functions lose the schemas in which PostgreSQL and TimescaleDB keep them; `AT TIME ZONE`, `mod`, set-returning
 //!   `generate_series` and `FETCH FIRST` become what DataFusion knows.
 
 use super::column_names;
 use super::statement::fold;
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, LimitClause, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, TableAliasColumnDef,
-    TableFactor, TimezoneInfo, Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query,
+    SelectItem, SetExpr, TableAliasColumnDef, TableFactor, TimezoneInfo, Value, VisitMut, VisitorMut, WindowFrameBound,
+    WindowType,
 };
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -30,7 +32,7 @@ pub fn query(query: &mut Query) {
 
 /// A scalar expression outside a query: a default, a check, a constant argument.
 pub fn expression(expr: &mut Expr) {
-    let _ = expr.visit(&mut SmallIntegers { depth: 0 });
+    small(expr);
     let _ = expr.visit(&mut Rewriter { depth: 1 });
 }
 
@@ -47,6 +49,9 @@ impl VisitorMut for Rewriter {
         fetch_to_limit(query);
         limits_are_bigint(query);
         small_values(&mut query.body);
+        if let Some(OrderBy { kind: OrderByKind::Expressions(items), .. }) = &mut query.order_by {
+            items.iter_mut().for_each(|item| small_unless_position(&mut item.expr));
+        }
         ControlFlow::Continue(())
     }
 
@@ -61,8 +66,18 @@ impl VisitorMut for Rewriter {
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
                 series_to_rows(expr);
-                let _ = expr.visit(&mut SmallIntegers { depth: 0 });
+                small(expr);
             }
+        }
+        match &mut select.group_by {
+            GroupByExpr::Expressions(exprs, _) => exprs.iter_mut().for_each(small_unless_position),
+            GroupByExpr::All(_) => {}
+        }
+        if let Some(Distinct::On(exprs)) = &mut select.distinct {
+            exprs.iter_mut().for_each(small_unless_position);
+        }
+        if let Some(having) = &mut select.having {
+            small(having);
         }
         ControlFlow::Continue(())
     }
@@ -337,6 +352,21 @@ fn unnamed(expr: Expr) -> FunctionArg {
     FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
 }
 
+fn small(expr: &mut Expr) {
+    let _ = expr.visit(&mut SmallIntegers { depth: 0 });
+}
+
+/// For GROUP BY, ORDER BY and DISTINCT ON, where a bare number counts output columns.
+fn small_unless_position(expr: &mut Expr) {
+    match expr {
+        Expr::Value(_) => {}
+        Expr::Rollup(sets) | Expr::Cube(sets) | Expr::GroupingSets(sets) => {
+            sets.iter_mut().flatten().for_each(small_unless_position);
+        }
+        _ => small(expr),
+    }
+}
+
 /// Casts integer literals to `integer` where they fit. Not inside subqueries, whose own output columns are theirs.
 struct SmallIntegers {
     depth: usize,
@@ -415,12 +445,17 @@ mod tests {
     }
 
     #[test]
-    fn small_integers_are_integers_in_output_columns_only() {
+    fn small_integers_are_integers_in_output_columns_and_what_must_match_them() {
         assert_eq!(
             rewritten("SELECT 1, a + 1 FROM t GROUP BY 1 ORDER BY 2 LIMIT 3"),
             "SELECT 1::INTEGER AS \"?column?\", a + 1::INTEGER AS \"?column?#1\" FROM t GROUP BY 1 ORDER BY 2 LIMIT 3"
         );
         assert_eq!(rewritten("SELECT 3000000000 AS x"), "SELECT 3000000000 AS x");
+        assert_eq!(
+            rewritten("SELECT a % 3 AS x FROM t WHERE a > 1 GROUP BY a % 3, 1 HAVING a % 3 > 0 ORDER BY a % 3, 1"),
+            "SELECT a % 3::INTEGER AS x FROM t WHERE a > 1 GROUP BY a % 3::INTEGER, 1 \
+             HAVING a % 3::INTEGER > 0::INTEGER ORDER BY a % 3::INTEGER, 1"
+        );
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub const MEMBERSHIP: &str = "membership";
 /// is what managed services offer.
 const MAINTENANCE_DATABASES: [&str; 3] = ["postgres", "template1", "defaultdb"];
 
+/// The oldest PostgreSQL that knows all that is pushed down to it: `date_bin` came with it.
+const POSTGRES_MIN: u32 = 14;
+
 /// What `add_data_node` was asked for.
 struct Request {
     name: String,
@@ -158,6 +161,7 @@ async fn prepare(context: &mut Context<'_>, request: &Request, cluster: &str) ->
         .await
         .map_err(|error| cannot_connect(request, &error))?;
     if !request.bootstrap {
+        check_version(request, connection.server_version())?;
         check_prepared_transactions(context, request, &connection, true).await?;
     }
     refuse_access_nodes(context, request, &connection).await?;
@@ -169,6 +173,7 @@ async fn prepare(context: &mut Context<'_>, request: &Request, cluster: &str) ->
 /// Returns whether the database had to be created.
 async fn create_database(context: &mut Context<'_>, request: &Request) -> Result<bool> {
     let connection = maintenance_connection(context, request).await?;
+    check_version(request, connection.server_version())?;
     let sql = format!("SELECT datname FROM pg_database WHERE datname = {}", quote_literal(&request.database));
     let on_node = |error: Error| error.on_node(&request.name);
     let exists = !connection.texts(&sql).await.map_err(on_node)?.is_empty();
@@ -209,6 +214,16 @@ fn cannot_connect(request: &Request, error: &Error) -> Error {
     };
     let detail = if reason.starts_with("connection to server") { reason } else { start + &reason };
     Error::new(codes::CANNOT_CONNECT, format!("could not connect to \"{}\"", request.name)).with_detail(detail)
+}
+
+fn check_version(request: &Request, version: &str) -> Result<()> {
+    let major = version.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse::<u32>().ok());
+    match major {
+        Some(major) if major >= POSTGRES_MIN => Ok(()),
+        _ => Err(request
+            .misconfigured(format!("The server runs PostgreSQL {version}."))
+            .with_hint(format!("A data node needs PostgreSQL {POSTGRES_MIN} or newer."))),
+    }
 }
 
 /// `warn`: also say when the number is low, as TimescaleDB does for databases that were there before.
@@ -372,4 +387,31 @@ async fn drop_remote_database(context: &Context<'_>, node: &DataNode) -> Result<
     let connection = maintenance_connection(context, &request).await?;
     let sql = format!("DROP DATABASE IF EXISTS {}", quote_identifier(&node.database));
     connection.run(&sql).await.map_err(|error| error.on_node(&node.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_lack_what_is_pushed_down_are_refused() {
+        let request = Request {
+            name: "old".into(),
+            host: "h".into(),
+            port: 5432,
+            database: "tsdb".into(),
+            if_not_exists: false,
+            bootstrap: true,
+            password: None,
+            user: None,
+        };
+        for version in ["14.0", "15.6 (Debian 15.6-0+deb12u1)", "17devel"] {
+            check_version(&request, version).unwrap();
+        }
+        for version in ["13.14", "9.6.24", "", "unknown"] {
+            let error = check_version(&request, version).unwrap_err();
+            assert_eq!(error.code(), codes::TS_NODE_CONFIGURATION, "{version}");
+            assert_eq!(error.detail().unwrap(), format!("The server runs PostgreSQL {version}."));
+        }
+    }
 }
