@@ -62,8 +62,11 @@ fn position(error: &DataFusionError) -> Option<u32> {
 pub fn rephrase(error: Error) -> Error {
     let message = error.message();
     let first_line = message.lines().next().unwrap_or_default();
-    if let Some(name) = between(first_line, "Invalid function '", "'") {
-        return Error::new(codes::UNDEFINED_FUNCTION, format!("function {name} does not exist")).with_hint(
+    let call = between(first_line, "Invalid function '", "'")
+        // What a function of ours says about its arguments, wrapped by DataFusion.
+        .or_else(|| between(first_line, "External error: 42883: function ", " does not exist"));
+    if let Some(call) = call {
+        return Error::new(codes::UNDEFINED_FUNCTION, format!("function {call} does not exist")).with_hint(
             "No function matches the given name and argument types. You might need to add explicit type casts.",
         );
     }

@@ -3,14 +3,16 @@
 //! What a function asks of its surroundings (who is connected, what time it is, a random number) comes from the
 //! session's [`Environment`]: DataFusion's own `now()`, `random()` and `uuid()`, which ask the machine, are replaced.
 //!
-//! Reading order: this file, [`time_bucket`], [`at_time_zone`], [`first_last`], [`hash`], [`surroundings`].
+//! Reading order: this file, [`time_bucket`], [`date_bin`], [`at_time_zone`], [`first_last`], [`hash`], [`surroundings`].
 
 pub mod at_time_zone;
+pub mod date_bin;
 pub mod first_last;
 pub mod hash;
 pub mod surroundings;
 pub mod time_bucket;
 
+use crate::error::{Error, codes};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::logical_expr::{
@@ -40,8 +42,11 @@ pub trait Environment: Send + Sync {
 
 /// All scalar functions; names given twice replace DataFusion's.
 pub fn scalar(environment: &Arc<dyn Environment>) -> Vec<ScalarUDF> {
-    let mut functions =
-        vec![ScalarUDF::from(time_bucket::TimeBucket::new()), ScalarUDF::from(at_time_zone::AtTimeZone::new())];
+    let mut functions = vec![
+        ScalarUDF::from(time_bucket::TimeBucket::new()),
+        ScalarUDF::from(date_bin::DateBin::new()),
+        ScalarUDF::from(at_time_zone::AtTimeZone::new()),
+    ];
     functions.extend(hash::functions());
     functions.extend(surroundings::functions(environment));
     functions
@@ -52,6 +57,21 @@ pub fn aggregate() -> Vec<AggregateUDF> {
         AggregateUDF::from(first_last::Bookend::new(first_last::End::First)),
         AggregateUDF::from(first_last::Bookend::new(first_last::End::Last)),
     ]
+}
+
+fn no_such_function(name: &str, types: &[DataType]) -> Error {
+    let names: Vec<String> = types
+        .iter()
+        .map(|ty| match ty {
+            DataType::Utf8 | DataType::Null => "unknown".into(),
+            ty => {
+                let field = datafusion::arrow::datatypes::Field::new("", ty.clone(), true);
+                crate::sql::type_names::display(&crate::sql::types::pg_type(&field))
+            }
+        })
+        .collect();
+    Error::new(codes::UNDEFINED_FUNCTION, format!("function {name}({}) does not exist", names.join(", ")))
+        .with_hint("No function matches the given name and argument types. You might need to add explicit type casts.")
 }
 
 type Body = Arc<dyn Fn(&ScalarFunctionArgs) -> Result<ColumnarValue> + Send + Sync>;

@@ -4,6 +4,7 @@
 //! to January 2000; a day is 24 hours unless a time zone is named, whose local clock then counts. Values before the
 //! origin floor downwards.
 
+use super::no_such_function;
 use crate::error::{Error, codes};
 use crate::sql::time_zone::{from_local, naive, out_of_range, to_local};
 use crate::sql::types::timestamptz;
@@ -36,21 +37,6 @@ impl TimeBucket {
     }
 }
 
-fn no_such_function(types: &[DataType]) -> Error {
-    let names: Vec<String> = types
-        .iter()
-        .map(|ty| match ty {
-            DataType::Utf8 | DataType::Null => "unknown".into(),
-            ty => {
-                let field = datafusion::arrow::datatypes::Field::new("", ty.clone(), true);
-                crate::sql::type_names::display(&crate::sql::types::pg_type(&field))
-            }
-        })
-        .collect();
-    Error::new(codes::UNDEFINED_FUNCTION, format!("function time_bucket({}) does not exist", names.join(", ")))
-        .with_hint("No function matches the given name and argument types. You might need to add explicit type casts.")
-}
-
 impl ScalarUDFImpl for TimeBucket {
     fn name(&self) -> &str {
         "time_bucket"
@@ -63,23 +49,23 @@ impl ScalarUDFImpl for TimeBucket {
     /// Of a call's types: what each argument is to become, deciding the overload.
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         if !(2..=5).contains(&types.len()) {
-            return Err(no_such_function(types).into());
+            return Err(no_such_function("time_bucket", types).into());
         }
         let value = match &types[1] {
             DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Date32 => types[1].clone(),
             DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
             DataType::Timestamp(_, Some(_)) | DataType::Utf8 | DataType::Null => timestamptz(),
-            _ => return Err(no_such_function(types).into()),
+            _ => return Err(no_such_function("time_bucket", types).into()),
         };
         if value.is_integer() {
             let integers = types.iter().all(|ty| ty.is_integer() || ty.is_null());
             if types.len() > 3 || !integers {
-                return Err(no_such_function(types).into());
+                return Err(no_such_function("time_bucket", types).into());
             }
             return Ok(vec![value; types.len()]);
         }
         if !matches!(types[0], DataType::Interval(_) | DataType::Duration(_) | DataType::Utf8 | DataType::Null) {
-            return Err(no_such_function(types).into());
+            return Err(no_such_function("time_bucket", types).into());
         }
         let zoned = value == timestamptz();
         let mut coerced = vec![INTERVAL, value.clone()];
@@ -91,13 +77,13 @@ impl ScalarUDFImpl for TimeBucket {
                 coerced.extend([DataType::Utf8, value, INTERVAL].into_iter().take(types.len() - 2));
             }
             (3, Some(DataType::Utf8 | DataType::Null)) => coerced.push(INTERVAL),
-            _ => return Err(no_such_function(types).into()),
+            _ => return Err(no_such_function("time_bucket", types).into()),
         }
         Ok(coerced)
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        types.get(1).cloned().ok_or_else(|| no_such_function(types).into())
+        types.get(1).cloned().ok_or_else(|| no_such_function("time_bucket", types).into())
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -162,13 +148,13 @@ pub fn floor(value: i64, width: i64, origin: i64) -> crate::error::Result<i64> {
 
 /// How wide a bucket of time is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Width {
+pub(super) enum Width {
     Micros(i64),
     Months(i64),
 }
 
 impl Width {
-    fn of(interval: IntervalMonthDayNano) -> crate::error::Result<Width> {
+    pub(super) fn of(interval: IntervalMonthDayNano) -> crate::error::Result<Width> {
         if interval.months != 0 {
             if interval.days != 0 || interval.nanoseconds != 0 {
                 return Err(Error::unsupported("month intervals cannot have day or time component"));
@@ -181,6 +167,8 @@ impl Width {
     /// Start of the bucket of `value`; `origin` replaces the default one. All in microseconds of the same clock.
     fn bucket(self, value: i64, origin: Option<i64>) -> crate::error::Result<i64> {
         match self {
+            // Infinity lies in a bucket of its own.
+            _ if matches!(value, i64::MAX | i64::MIN) => Ok(value),
             Width::Micros(width) => floor(value, width, origin.unwrap_or(ORIGIN)),
             Width::Months(width) => {
                 let origin = origin.map_or(Ok(ORIGIN_MONTH), month)?;
@@ -307,15 +295,15 @@ fn refuse_parts_of_a_day(widths: &PrimitiveArray<IntervalMonthDayNanoType>) -> R
     Ok(())
 }
 
-fn as_micros(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
+pub(super) fn as_micros(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
     let column = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
     Ok(column.as_primitive::<TimestampMicrosecondType>().clone())
 }
 
-fn as_intervals(column: &ArrayRef) -> Result<PrimitiveArray<IntervalMonthDayNanoType>> {
+pub(super) fn as_intervals(column: &ArrayRef) -> Result<PrimitiveArray<IntervalMonthDayNanoType>> {
     match column.data_type() {
         DataType::Interval(IntervalUnit::MonthDayNano) => Ok(column.as_primitive().clone()),
-        other => exec_err!("time_bucket got a width of type {other}"),
+        other => exec_err!("a width is of type {other}"),
     }
 }
 
