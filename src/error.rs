@@ -110,6 +110,7 @@ pub mod codes {
     pub const LOCK_NOT_AVAILABLE: SqlState = SqlState::new("55P03");
     pub const QUERY_CANCELED: SqlState = SqlState::new("57014");
     pub const ADMIN_SHUTDOWN: SqlState = SqlState::new("57P01");
+    pub const CRASH_SHUTDOWN: SqlState = SqlState::new("57P02");
     pub const CANNOT_CONNECT_NOW: SqlState = SqlState::new("57P03");
     pub const IO_ERROR: SqlState = SqlState::new("58030");
     pub const INTERNAL: SqlState = SqlState::new("XX000");

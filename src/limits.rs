@@ -35,6 +35,10 @@ pub const RESOLVER_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// Idle connections kept for one data node and user.
 pub const IDLE_CONNECTIONS_MAX: usize = 8;
 
+/// How long `add_data_node` and `delete_data_node` wait for the node to set up or drop its database: the catalog is
+/// locked meanwhile.
+pub const NODE_SETUP_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How long a data node may take to PREPARE, or to commit in one phase: it syncs its disk.
 pub const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -70,6 +70,20 @@ impl TaskHandle {
     pub fn abort(&self) {
         (self.abort)();
     }
+
+    /// Ties the task to a value's life.
+    pub fn abort_on_drop(self) -> AbortOnDrop {
+        AbortOnDrop(self)
+    }
+}
+
+/// Aborts its task when dropped.
+pub struct AbortOnDrop(TaskHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 pub trait Entropy: Send + Sync {

@@ -10,7 +10,7 @@ pub mod client;
 pub mod copy;
 pub mod server;
 #[cfg(test)]
-mod test_host;
+pub(crate) mod test_host;
 #[cfg(test)]
 mod toy;
 pub mod values;

@@ -19,6 +19,7 @@ use crate::access::cluster::random_uuid;
 use crate::catalog::{Change, DataNode};
 use crate::error::{Error, Notice, Result, codes};
 use crate::ids::{quote_identifier, quote_literal};
+use crate::limits::NODE_SETUP_TIMEOUT;
 use crate::wire::client::{Address, Connection};
 
 /// Schema of what Hypertile itself keeps in a data node's database.
@@ -78,7 +79,9 @@ pub async fn add(context: &mut Context<'_>, arguments: &Arguments) -> Result<Row
         return Ok(request.row(arguments, Created::default()));
     }
     let cluster = state.cluster.clone().unwrap_or_else(|| random_uuid(&context.cluster.host));
-    let created = prepare(context, &request, &cluster).await?;
+    let host = context.cluster.host.clone();
+    let prepared = host.timeout(NODE_SETUP_TIMEOUT, prepare(context, &request, &cluster)).await;
+    let created = prepared.unwrap_or_else(|_| Err(no_answer(&request.name)))?;
     let node = DataNode {
         name: request.name.clone(),
         host: request.host.clone(),
@@ -357,7 +360,8 @@ pub async fn delete(context: &mut Context<'_>, arguments: &Arguments) -> Result<
         .with_hint("Drop the hypertables that use the data node first."));
     }
     if drop_database {
-        drop_remote_database(context, node).await?;
+        let dropped = context.cluster.host.timeout(NODE_SETUP_TIMEOUT, drop_remote_database(context, node)).await;
+        dropped.unwrap_or_else(|_| Err(no_answer(name)))?;
     }
     context.transaction.change(Change::DeleteDataNode { node: name.to_string() })?;
     Ok(deleted(arguments, true))
@@ -371,6 +375,12 @@ fn deleted(arguments: &Arguments, deleted: bool) -> Rows {
 
 pub fn no_such_node(name: &str) -> Error {
     Error::new(codes::UNDEFINED_OBJECT, format!("server \"{name}\" does not exist"))
+}
+
+fn no_answer(node: &str) -> Error {
+    Error::new(codes::CONNECTION_FAILURE, format!("data node \"{node}\" did not answer in time"))
+        .with_detail(format!("No answer within {} s.", NODE_SETUP_TIMEOUT.as_secs()))
+        .with_hint("Nothing was changed in the catalog. See that the node is well, and try again.")
 }
 
 async fn drop_remote_database(context: &Context<'_>, node: &DataNode) -> Result<()> {

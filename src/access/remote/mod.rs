@@ -77,10 +77,12 @@ impl Nodes {
 }
 
 /// An error of a request to `node` as the client sees it: a broken connection is named as such, what the server said
-/// gets the node's name in front.
+/// gets the node's name in front. A server that ends our connection because it stops does not stop the client's.
 pub fn remote_error(node: &str, error: Error) -> Error {
-    match error.code().class() {
-        "08" if error.code() != codes::CANNOT_CONNECT => connection_lost(node, error.message()),
+    match error.code() {
+        codes::CANNOT_CONNECT => error.on_node(node),
+        codes::ADMIN_SHUTDOWN | codes::CRASH_SHUTDOWN => connection_lost(node, error.message()),
+        code if code.class() == "08" => connection_lost(node, error.message()),
         _ => error.on_node(node),
     }
 }

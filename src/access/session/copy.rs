@@ -1,10 +1,11 @@
 //! COPY FROM STDIN into a hypertable.
 //!
-//! The client's bytes come in calls, while writing rows is one long future that pulls them: the sink holds both ends and
-//! polls the writer whenever it cannot hand on a batch. So nothing is buffered beyond one batch per queue, and a client
-//! is slowed down to the pace of the slowest data node.
+//! The client's bytes come in calls, while writing rows is one long future that pulls them, in a task of its own: it may
+//! hold the catalog lock for a moment, and must get on though the client pauses. The channel between the two is short,
+//! so a client is slowed down to the pace of the slowest data node.
 
 use crate::error::{Error, Result};
+use crate::host::Host;
 use crate::limits;
 use crate::session::copy::CopySource;
 use crate::session::transaction::FailUnlessDone;
@@ -15,7 +16,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::future::{BoxFuture, Either, select};
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
+use tokio::sync::oneshot;
 
 /// Bytes to batches: decoding, defaults and checks of the session.
 pub trait Decode: Send {
@@ -27,7 +29,8 @@ pub trait Decode: Send {
 pub struct HypertableSink {
     decoder: Box<dyn Decode>,
     batches: mpsc::Sender<Result<RecordBatch>>,
-    /// Stores what comes through the channel. `None` when it has ended early, with the error given to the client.
+    /// Ends when all that came through the channel is stored. `None` when it has ended early, with the error given to the
+    /// client. Dropping it gives the rows up.
     writing: Option<BoxFuture<'static, Result<u64>>>,
     /// Fails the transaction if the sink is dropped before its end.
     guard: Option<FailUnlessDone>,
@@ -46,29 +49,41 @@ impl Decode for CopySource {
 impl HypertableSink {
     /// `write` stores a stream of batches and returns the number of rows.
     pub fn new(
+        host: &Host,
         decoder: Box<dyn Decode>,
         write: impl FnOnce(BatchStream) -> BoxFuture<'static, Result<u64>>,
     ) -> HypertableSink {
         let (batches, received) = mpsc::channel(limits::WRITER_QUEUE_BATCHES_MAX);
-        HypertableSink { decoder, batches, writing: Some(write(received.boxed())), guard: None }
+        let (done, written) = oneshot::channel();
+        let write = write(received.boxed());
+        let task = host.spawn("copy", async move {
+            let _ = done.send(write.await);
+        });
+        let task = task.abort_on_drop();
+        let writing = async move {
+            let written = written.await;
+            drop(task);
+            written.unwrap_or_else(|_| Err(ended()))
+        };
+        HypertableSink { decoder, batches, writing: Some(writing.boxed()), guard: None }
     }
 
     pub fn guarded(self, guard: FailUnlessDone) -> HypertableSink {
         HypertableSink { guard: Some(guard), ..self }
     }
 
-    /// Hands a batch on, and lets the writer work until it has room for it.
+    /// Hands a batch on as soon as the writer has room for it.
     async fn hand_on(&mut self, batch: RecordBatch) -> Result<()> {
         let Some(writing) = &mut self.writing else { return Err(ended()) };
-        let sent = match select(self.batches.send(Ok(batch)), writing).await {
-            Either::Left((sent, _)) => sent.map_err(|_| ended()),
-            // The writer ends before its rows do only when it has failed.
-            Either::Right((written, _)) => Err(written.err().unwrap_or_else(ended)),
+        let written = match select(self.batches.send(Ok(batch)), &mut *writing).await {
+            Either::Left((Ok(()), _)) => return Ok(()),
+            // The writer has let go of the channel: it ends now.
+            Either::Left((Err(_), writing)) => writing.await,
+            Either::Right((written, _)) => written,
         };
-        if sent.is_err() {
-            self.writing = None;
-        }
-        sent
+        self.writing = None;
+        // It ends before its rows do only when it has failed.
+        Err(written.err().unwrap_or_else(ended))
     }
 }
 
@@ -103,6 +118,7 @@ impl CopySink for HypertableSink {
 mod tests {
     use super::*;
     use crate::error::codes;
+    use crate::wire::test_host::host;
     use arrow::array::Int32Array;
     use arrow::datatypes::{DataType, Field, Schema};
     use std::sync::Arc;
@@ -125,8 +141,8 @@ mod tests {
         RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int32Array::from(vec![value]))]).unwrap()
     }
 
-    fn sink(limit: u64) -> Box<HypertableSink> {
-        Box::new(HypertableSink::new(Box::new(Bytewise), move |mut rows| {
+    fn sink(host: &Host, limit: u64) -> Box<HypertableSink> {
+        Box::new(HypertableSink::new(host, Box::new(Bytewise), move |mut rows| {
             Box::pin(async move {
                 let mut count = 0;
                 while let Some(batch) = rows.next().await {
@@ -140,34 +156,44 @@ mod tests {
         }))
     }
 
-    #[test]
-    fn all_rows_arrive_however_the_bytes_are_cut() {
-        futures::executor::block_on(async {
-            let mut sink = sink(1_000);
-            for cut in [0, 1, 7, 100] {
-                sink.write(Bytes::from(vec![1; cut])).await.unwrap();
-            }
-            assert_eq!(sink.finish().await.unwrap(), 109);
-        });
+    #[tokio::test]
+    async fn all_rows_arrive_however_the_bytes_are_cut() {
+        let mut sink = sink(&host(1), 1_000);
+        for cut in [0, 1, 7, 100] {
+            sink.write(Bytes::from(vec![1; cut])).await.unwrap();
+        }
+        assert_eq!(sink.finish().await.unwrap(), 109);
     }
 
-    #[test]
-    fn a_writer_that_fails_fails_the_copy_with_its_error() {
-        futures::executor::block_on(async {
-            let mut sink = sink(10);
-            let error = sink.write(Bytes::from(vec![1; 100])).await.unwrap_err();
-            assert_eq!(error.code(), codes::DISK_FULL);
-            assert!(sink.write(Bytes::from_static(b"x")).await.is_err());
-            assert!(sink.finish().await.is_err());
-        });
+    #[tokio::test]
+    async fn a_writer_that_fails_fails_the_copy_with_its_error() {
+        let mut sink = sink(&host(1), 10);
+        let error = sink.write(Bytes::from(vec![1; 100])).await.unwrap_err();
+        assert_eq!(error.code(), codes::DISK_FULL);
+        assert!(sink.write(Bytes::from_static(b"x")).await.is_err());
+        assert!(sink.finish().await.is_err());
     }
 
-    #[test]
-    fn a_writer_that_fails_at_the_end_fails_the_copy() {
-        futures::executor::block_on(async {
-            let mut sink = sink(0);
-            let _ = sink.write(Bytes::from_static(b"x")).await;
-            assert!(sink.finish().await.is_err());
+    #[tokio::test]
+    async fn the_writer_goes_on_while_the_client_pauses() {
+        let (stored, stored_by_then) = oneshot::channel();
+        let mut sink = HypertableSink::new(&host(1), Box::new(Bytewise), move |mut rows| {
+            Box::pin(async move {
+                let batch = rows.next().await.unwrap()?;
+                let _ = stored.send(batch.num_rows());
+                rows.next().await;
+                Ok(1)
+            })
         });
+        sink.write(Bytes::from_static(b"x")).await.unwrap();
+        // Nobody touches the sink meanwhile.
+        assert_eq!(stored_by_then.await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_fails_at_the_end_fails_the_copy() {
+        let mut sink = sink(&host(1), 0);
+        let _ = sink.write(Bytes::from_static(b"x")).await;
+        assert!(sink.finish().await.is_err());
     }
 }

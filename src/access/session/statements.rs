@@ -302,11 +302,12 @@ impl AccessSession {
         let source = self.session.copy_source(&table, columns, &copy.options)?;
         let (columns, binary) = (source.columns, source.binary);
         let (cluster, transaction, schema) = (self.cluster.clone(), view.transaction.clone(), table.schema()?);
+        let host = self.cluster.host.clone();
         let write = move |rows| {
             async move { execute::write_rows(&cluster, &transaction, hypertable.id, &table, schema, rows).await }
                 .boxed()
         };
-        let sink = HypertableSink::new(Box::new(source), write).guarded(self.session.fail_unless_done());
+        let sink = HypertableSink::new(&host, Box::new(source), write).guarded(self.session.fail_unless_done());
         Ok(Outcome::CopyIn { sink: Box::new(sink), columns, binary })
     }
 

@@ -14,6 +14,7 @@
 //! 5. Only then is the transaction no longer live.
 
 use super::gate::Pass;
+use super::gid::NO_CLUSTER;
 use super::live::Registration;
 use super::machine::{Action, Commit, Durability, Footprint, Input, LOCAL, Reply};
 use super::member::Slot;
@@ -107,9 +108,6 @@ async fn run(cluster: Arc<Cluster>, work: Work, broken: Option<Error>, answer: o
     };
     drive(footprint, &hands).await;
 }
-
-/// Identifies local transactions of a database that has never had a data node.
-pub(super) const NO_CLUSTER: &str = "local";
 
 /// What the protocol acts on: the real world, or a test's.
 #[async_trait]

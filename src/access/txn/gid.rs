@@ -19,6 +19,11 @@ pub struct Gid {
 
 const PREFIX: &str = "hypertile-";
 
+/// Identifies local transactions of a database that has never had a data node.
+pub const NO_CLUSTER: &str = "local";
+
+const UUID_BYTES: usize = 36;
+
 impl Gid {
     /// The gid under which `participant` prepares.
     pub fn of(&self, participant: &str) -> String {
@@ -27,7 +32,15 @@ impl Gid {
 
     /// Takes a participant's gid apart; `None` if it is not one of `cluster`'s.
     pub fn parse(text: &str, cluster: &str) -> Option<(Gid, String)> {
-        let rest = text.strip_prefix(PREFIX)?.strip_prefix(cluster)?.strip_prefix('-')?;
+        Gid::parse_any(text).filter(|(gid, _)| gid.cluster == cluster)
+    }
+
+    /// The same for the gid of whatever cluster.
+    pub fn parse_any(text: &str) -> Option<(Gid, String)> {
+        let text = text.strip_prefix(PREFIX)?;
+        let length = if text.starts_with(NO_CLUSTER) { NO_CLUSTER.len() } else { UUID_BYTES };
+        let (cluster, rest) = text.split_at_checked(length)?;
+        let rest = rest.strip_prefix('-')?;
         let mut parts = rest.splitn(3, '-');
         let (incarnation, number, participant) = (parts.next()?, parts.next()?, parts.next()?);
         let gid = Gid { cluster: cluster.into(), incarnation: decimal(incarnation)?, number: decimal(number)? };
@@ -60,6 +73,15 @@ mod tests {
             assert_eq!(Gid::parse(&gid.of(participant), CLUSTER), Some((gid.clone(), participant.into())));
         }
         assert_eq!(gid.to_string(), format!("hypertile-{CLUSTER}-3-12"));
+    }
+
+    #[test]
+    fn a_gid_says_whose_it_is() {
+        for cluster in [CLUSTER, NO_CLUSTER] {
+            let gid = Gid { cluster: cluster.into(), incarnation: 3, number: 12 };
+            assert_eq!(Gid::parse_any(&gid.of("dn1")), Some((gid, "dn1".into())));
+        }
+        assert_eq!(Gid::parse_any("hypertile-ü"), None);
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl<'a> Resolving<'a> {
     async fn resolve(&self, node: &str, text: &str, ender: Ender<'_>) -> Result<()> {
         let cluster = self.cluster;
         let store = &cluster.store;
-        let Some((gid, participant)) = self.parse(text) else { return Ok(()) };
+        let Some((gid, participant)) = self.parse(node, text) else { return Ok(()) };
         let live = cluster.live.is_live(&gid);
         let decision = gid.to_string();
         let decided = store.decisions().iter().any(|known| known.gid == decision);
@@ -173,10 +173,14 @@ impl<'a> Resolving<'a> {
         }
     }
 
-    fn parse(&self, text: &str) -> Option<(Gid, String)> {
+    /// Takes a gid apart if it is ours to end.
+    fn parse(&self, node: &str, text: &str) -> Option<(Gid, String)> {
+        if node == LOCAL {
+            // Under another cluster's name it was prepared before the last data node went or the first one came.
+            return Gid::parse_any(text).filter(|(_, participant)| participant == LOCAL);
+        }
         let state = self.cluster.store.state();
-        let ours = state.cluster.as_deref().and_then(|cluster| Gid::parse(text, cluster));
-        ours.or_else(|| Gid::parse(text, super::driver::NO_CLUSTER))
+        state.cluster.as_deref().and_then(|cluster| Gid::parse(text, cluster))
     }
 
     async fn end(&self, ender: &Ender<'_>, gid: &str, commit: bool) -> Result<()> {
@@ -199,7 +203,8 @@ impl<'a> Resolving<'a> {
     async fn confirm_absent(&self, node: &str, listed: &BTreeSet<String>) {
         for (decision, unconfirmed) in &self.pending {
             let waits_for_node = unconfirmed.iter().any(|name| name == node);
-            let ended = self.parse(&format!("{decision}-")).is_some_and(|(gid, _)| !self.cluster.live.is_live(&gid));
+            let gid = Gid::parse_any(&format!("{decision}-"));
+            let ended = gid.is_some_and(|(gid, _)| !self.cluster.live.is_live(&gid));
             if waits_for_node && ended && !listed.contains(&format!("{decision}-{node}")) {
                 self.confirm(decision, node).await;
             }

@@ -12,6 +12,9 @@ use tokio_postgres::SimpleQueryMessage;
 /// A statement that takes longer has an unknown outcome; the connection is given up.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// What such a statement's error says.
+pub const NO_ANSWER: &str = "the statement was given up: no answer in time";
+
 /// Connects at the first statement and again after its connection broke, as a client library's pool would.
 pub struct Database {
     host: Host,
@@ -38,7 +41,7 @@ impl Database {
         };
         match self.host.timeout(STATEMENT_TIMEOUT, work).await {
             Ok(result) => result,
-            Err(_) => Err(Error::new(codes::CONNECTION_FAILURE, "the statement was given up: no answer in time")),
+            Err(_) => Err(Error::new(codes::CONNECTION_FAILURE, NO_ANSWER)),
         }
     }
 }

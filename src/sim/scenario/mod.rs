@@ -102,8 +102,10 @@ pub enum How {
     Eventually(Duration),
     /// In its own task; its result is looked at by `await`.
     Background,
-    /// Any result will do: ok, failed or unknown.
+    /// Any answer will do: rows, or an error. None at all fails the story.
     Maybe,
+    /// Both.
+    MaybeInBackground,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -299,7 +299,7 @@ fn assemble(
                     (None, true) => How::Maybe,
                     (None, false) => How::Now,
                     (Some((_, how)), false) => how,
-                    (Some((_, How::Background)), true) => How::Background,
+                    (Some((_, How::Background)), true) => How::MaybeInBackground,
                     (Some((at, _)), true) => return Err(error(at, "`eventually` does not go with `statement maybe`")),
                 };
                 steps.push(Step { line, action: Action::Record { record: Box::new(record), how } });
@@ -394,7 +394,7 @@ check all
                 _ => None,
             })
             .collect();
-        assert_eq!(how, [&How::Now, &How::Background, &How::Eventually(Duration::from_secs(30))]);
+        assert_eq!(how, [&How::Now, &How::MaybeInBackground, &How::Eventually(Duration::from_secs(30))]);
     }
 
     #[test]

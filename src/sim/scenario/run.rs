@@ -1,6 +1,6 @@
 //! Plays a scenario on a stage.
 
-use super::database::Maker;
+use super::database::{Maker, NO_ANSWER};
 use super::{Action, Fault, How, Record, Scenario, Step, When};
 use crate::error::Error;
 use crate::sim::checker::{self, Violation};
@@ -159,12 +159,12 @@ impl Player<'_> {
         }
         let mut runner = self.runner(&name);
         let result = match how {
-            How::Background => {
-                self.in_background(name, runner, record.clone());
+            How::Background | How::MaybeInBackground => {
+                self.in_background(name, runner, record.clone(), *how == How::MaybeInBackground);
                 return Ok(());
             }
             How::Now => run_record(&mut runner, record).await,
-            How::Maybe => run_record(&mut runner, record).await.or(Ok(())),
+            How::Maybe => any_answer(run_record(&mut runner, record).await),
             How::Eventually(limit) => self.eventually(&mut runner, record, *limit).await,
         };
         self.runners.insert(name, runner);
@@ -180,10 +180,11 @@ impl Player<'_> {
         })
     }
 
-    fn in_background(&mut self, name: String, mut runner: Runner, record: Record) {
+    fn in_background(&mut self, name: String, mut runner: Runner, record: Record, maybe: bool) {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.stage.host().spawn("scenario background", async move {
             let result = run_record(&mut runner, &record).await;
+            let result = if maybe { any_answer(result) } else { result };
             let _ = sender.send((runner, result));
         });
         self.background.insert(name, receiver);
@@ -270,6 +271,11 @@ fn checkers(names: &[String]) -> Result<Vec<(&'static str, checker::Checker)>, S
 
 async fn run_record(runner: &mut Runner, record: &Record) -> Result<(), String> {
     runner.run_async(record.clone()).await.map(|_| ()).map_err(|error| error.to_string().trim().to_string())
+}
+
+/// `statement maybe`: an error is an answer, silence is not.
+fn any_answer(result: Result<(), String>) -> Result<(), String> {
+    result.or_else(|message| if message.contains(NO_ANSWER) { Err(message) } else { Ok(()) })
 }
 
 fn connection_of(record: &Record) -> String {
