@@ -3,12 +3,12 @@
 //! Promises: text in, values out; no storage, no network. Knows nothing of hypertables beyond the names of the
 //! scalar and aggregate functions that TimescaleDB users write in queries (`time_bucket`, `first`, `last` …).
 //!
-//! Reading order: [`types`], [`type_names`], [`statement`], [`rewrite`],
-//! [`functions`].
+//! Reading order: [`types`], [`type_names`], [`statement`], [`rewrite`], [`patterns`], [`functions`].
 
 pub mod column_names;
 pub mod copy_options;
 pub mod functions;
+pub mod patterns;
 pub mod rewrite;
 pub mod statement;
 pub mod time_zone;

@@ -4,11 +4,15 @@
 //!   invisible [`MARK`] and a number, which [`client_name`] takes off again.
 //! * Integer literals in output columns, and in the clauses that must match them, are `integer` where they fit, as in
 //!   PostgreSQL (DataFusion: `bigint`).
+//! * `x > ANY (SELECT …)` becomes `IN` where it is one, and otherwise gets a name of its own for the subquery's rows:
+//!   DataFusion takes columns of one table on both sides for the same.
+//! * Regular expressions and SIMILAR TO become what the `regex` crate understands the same way.
 //! * Functions lose the schemas in which PostgreSQL and TimescaleDB keep them; `AT TIME ZONE`, `mod`, set-returning
 //!   `generate_series` and `FETCH FIRST` become what DataFusion knows.
 
 use super::column_names;
-use super::statement::fold;
+use super::patterns;
+use super::statement::{self, Kind, fold};
 use sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query,
@@ -27,18 +31,20 @@ pub fn client_name(name: &str) -> &str {
 }
 
 pub fn query(query: &mut Query) {
-    let _ = query.visit(&mut Rewriter { depth: 0 });
+    let _ = query.visit(&mut Rewriter { depth: 0, subqueries: 0 });
 }
 
 /// A scalar expression outside a query: a default, a check, a constant argument.
 pub fn expression(expr: &mut Expr) {
     small(expr);
-    let _ = expr.visit(&mut Rewriter { depth: 1 });
+    let _ = expr.visit(&mut Rewriter { depth: 1, subqueries: 0 });
 }
 
 struct Rewriter {
     /// Queries around the current place.
     depth: usize,
+    /// Subqueries that were given a name so far.
+    subqueries: usize,
 }
 
 impl VisitorMut for Rewriter {
@@ -88,8 +94,32 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.compared_with_rows(expr);
         rewrite_expression(expr);
         ControlFlow::Continue(())
+    }
+}
+
+impl Rewriter {
+    /// `x <op> ANY (SELECT …)` and `x <op> ALL (SELECT …)`.
+    fn compared_with_rows(&mut self, expr: &mut Expr) {
+        let (left, op, right, all) = match expr {
+            Expr::AnyOp { left, compare_op, right, .. } => (left, compare_op, right, false),
+            Expr::AllOp { left, compare_op, right } => (left, compare_op, right, true),
+            _ => return,
+        };
+        let Expr::Subquery(subquery) = right.as_mut() else { return };
+        match (&*op, all) {
+            (BinaryOperator::Eq, false) | (BinaryOperator::NotEq, true) => {
+                let (expr_, subquery) = (left.clone(), subquery.clone());
+                *expr = Expr::InSubquery { expr: expr_, subquery, negated: all };
+            }
+            _ => {
+                self.subqueries += 1;
+                let name = format!("subquery{MARK}{}", self.subqueries);
+                *subquery = rows_of(subquery.clone(), &name);
+            }
+        }
     }
 }
 
@@ -227,6 +257,15 @@ fn rewrite_expression(expr: &mut Expr) {
             *expr = cast(Expr::Value(Value::SingleQuotedString(digits).into()), DataType::DoublePrecision);
         }
         Expr::Function(function) => rewrite_function(expr_function(function), expr),
+        Expr::BinaryOp { op, right, .. } if is_regex(op) => {
+            **right = regex_of(right);
+        }
+        Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
+            if let Some(regex) = similar_to_regex(pattern, escape_char.as_ref().map(|escape| &escape.value)) {
+                let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
+                *expr = Expr::BinaryOp { left: text.clone(), op, right: Box::new(string(regex)) };
+            }
+        }
         Expr::AtTimeZone { timestamp, time_zone } => {
             *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]);
         }
@@ -239,6 +278,58 @@ fn rewrite_expression(expr: &mut Expr) {
         }
         _ => {}
     }
+}
+
+/// `SELECT * FROM (<query>) AS <name>`.
+fn rows_of(query: Box<Query>, name: &str) -> Box<Query> {
+    let parsed = statement::parse("SELECT * FROM (SELECT 1) AS q").map(|mut parsed| parsed.remove(0).kind);
+    let Ok(Kind::Query(mut rows)) = parsed else { unreachable!("this is a query") };
+    if let SetExpr::Select(select) = rows.body.as_mut()
+        && let Some(TableFactor::Derived { subquery, alias: Some(alias), .. }) =
+            select.from.first_mut().map(|from| &mut from.relation)
+    {
+        *subquery = query;
+        alias.name = Ident::with_quote('"', name);
+    }
+    rows
+}
+
+fn is_regex(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{PGRegexIMatch, PGRegexMatch, PGRegexNotIMatch, PGRegexNotMatch};
+    matches!(op, PGRegexMatch | PGRegexIMatch | PGRegexNotMatch | PGRegexNotIMatch)
+}
+
+/// Only what is known now: a pattern that comes from a column keeps the dialect of the `regex` crate.
+fn regex_of(pattern: &Expr) -> Expr {
+    match literal_text(pattern) {
+        Some(text) => string(patterns::posix(text)),
+        None => pattern.clone(),
+    }
+}
+
+fn similar_to_regex(pattern: &Expr, escape: Option<&Value>) -> Option<String> {
+    let escape = match escape {
+        None => Some('\\'),
+        Some(Value::SingleQuotedString(text)) => text.chars().next(),
+        Some(_) => return None,
+    };
+    patterns::similar(literal_text(pattern)?, escape)
+}
+
+fn literal_text(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
+            Value::DollarQuotedString(text) => Some(&text.value),
+            _ => None,
+        },
+        Expr::Nested(inner) => literal_text(inner),
+        _ => None,
+    }
+}
+
+fn string(text: String) -> Expr {
+    Expr::Value(Value::SingleQuotedString(text).into())
 }
 
 /// `1e300` is beyond the decimals that DataFusion would make of it.

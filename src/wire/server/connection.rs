@@ -67,6 +67,8 @@ impl<'a, F: Frontend> Connection<'a, F> {
                 Err(Failure::Statement(error)) => {
                     self.skip_to_sync = true;
                     self.fail(error).await?;
+                    // A client may wait for it before it says Sync.
+                    self.link.flush().await?;
                 }
             },
         }

@@ -59,6 +59,14 @@ async fn after_an_error_all_is_ignored_up_to_sync() {
 }
 
 #[tokio::test]
+async fn an_error_does_not_wait_for_sync() {
+    let mut raw = Raw::connected().await;
+    raw.send(&all(&[parse("", "nonsense", &[]), bind("", "", &[], &[]), execute("", 0)])).await;
+    let answer = raw.until(b'E').await;
+    assert!(answer[2].starts_with("E S=ERROR C=42P01"), "{answer:?}");
+}
+
+#[tokio::test]
 async fn commit_that_fails_at_sync_is_an_error() {
     let mut raw = Raw::connected().await;
     let answer = raw.ask(&all(&[parse("", "doom", &[]), bind("", "", &[], &[]), execute("", 0), sync()])).await;
