@@ -24,6 +24,8 @@ use std::sync::{Arc, Mutex, Weak};
 pub const FORMAT: &str = "hypertile 1\n";
 
 const FORMAT_FILE: &str = "FORMAT";
+const ENGINE_FILE: &str = "engine.redb";
+const CATALOG_FILE: &str = "catalog.redb";
 const LIST_FILE: &str = "databases.json";
 
 /// There from the start, as in PostgreSQL: a place to connect to for `CREATE DATABASE`.
@@ -71,6 +73,7 @@ impl Server {
             myself: myself.clone(),
         });
         for (name, folder) in &list.folders {
+            check_present(host, name, *folder)?;
             let cluster = server.open_database(name, *folder).await?;
             server.open.lock().expect("never poisoned: no panics under this lock").insert(name.clone(), cluster);
         }
@@ -98,9 +101,9 @@ impl Server {
     async fn open_database(&self, name: &str, folder: u64) -> Result<Arc<Cluster>> {
         let path = folder_path(folder);
         self.host.disk().create_dir(&path)?;
-        let engine = Engine::open(&self.host, &format!("{path}/engine.redb")).await?;
+        let engine = Engine::open(&self.host, &format!("{path}/{ENGINE_FILE}")).await?;
         let options = StoreOptions { sync_decisions: !self.config.decisions_unsynced };
-        let store = Store::open_with(&self.host, &format!("{path}/catalog.redb"), options).await?;
+        let store = Store::open_with(&self.host, &format!("{path}/{CATALOG_FILE}"), options).await?;
         let cluster = Cluster::open(&self.host, name, self.config.port, engine, store).await?;
         cluster.start();
         Ok(cluster)
@@ -140,6 +143,22 @@ fn check_format(host: &Host) -> Result<()> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A file that has been lost or emptied must not be taken for a new one.
+fn check_present(host: &Host, name: &str, folder: u64) -> Result<()> {
+    for file in [ENGINE_FILE, CATALOG_FILE] {
+        let path = format!("{}/{file}", folder_path(folder));
+        let found = host.disk().open(&path)?;
+        let length = found.len()?;
+        found.close()?;
+        if length == 0 {
+            let message = format!("database \"{name}\" is damaged: its file {path} is missing or empty");
+            return Err(Error::new(codes::DATA_CORRUPTED, message)
+                .with_hint("Restore the data folder, or start with an empty one."));
+        }
+    }
+    Ok(())
 }
 
 fn read_list(host: &Host) -> Result<List> {

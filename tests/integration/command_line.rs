@@ -53,6 +53,13 @@ fn a_folder_that_cannot_be_used_is_one_clear_line() {
     std::fs::create_dir(&stranger).unwrap();
     std::fs::write(stranger.join("holiday.jpg"), "").unwrap();
     refused(&["serve", "--dir", stranger.to_str().unwrap(), "--port", &port], "was not made by hypertile");
+    let emptied = folder.0.join("emptied");
+    std::fs::create_dir(&emptied).unwrap();
+    std::fs::write(emptied.join("FORMAT"), hypertile::node::FORMAT).unwrap();
+    std::fs::write(emptied.join("databases.json"), r#"{"next": 2, "folders": {"postgres": 1}}"#).unwrap();
+    std::fs::create_dir(emptied.join("database-1")).unwrap();
+    std::fs::write(emptied.join("database-1/engine.redb"), "").unwrap();
+    refused(&["serve", "--dir", emptied.to_str().unwrap(), "--port", &port], "engine.redb is missing or empty");
 }
 
 #[test]

@@ -73,6 +73,13 @@ pub async fn play(scenario: &Scenario, stage: &mut dyn Stage) -> Played {
             break;
         }
     }
+    // What nobody awaited counts all the same.
+    while let (Verdict::Ok, Some(name)) = (&verdict, player.background.keys().next().cloned()) {
+        if let Err(message) = player.await_background(&name).await {
+            let line = scenario.steps.last().map_or(0, |step| step.line);
+            verdict = Verdict::Failed { line, message: format!("in the background on {name}: {message}") };
+        }
+    }
     Played { verdict, waiting: player.stage.waiting(), goldens: player.goldens }
 }
 
