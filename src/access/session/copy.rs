@@ -1,8 +1,9 @@
 //! COPY FROM STDIN into a hypertable.
 //!
 //! The client's bytes come in calls, while writing rows is one long future that pulls them: the sink holds both ends and
-//! polls the writer whenever it cannot hand on a batch. So nothing is buffered beyond one batch per queue, and a client
-//! is slowed down to the pace of the slowest data node.
+//! polls the writer whenever it cannot hand on a batch. So nothing is buffered beyond the queue, one batch,
+//! one unfinished row and what one message of the client decodes to, and a client is slowed down to the pace of the slowest
+//! data node.
 
 use crate::error::{Error, Result};
 use crate::limits;
