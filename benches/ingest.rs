@@ -8,8 +8,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use futures::{SinkExt, pin_mut};
 use hypertile::cli::generate::Generator;
 use hypertile::sim::scenario::ClusterSpec;
-use hypertile::sim::stage::loopback::Loopback;
-use hypertile::sim::stage::postgres::{Postgres, installed};
+use hypertile::sim::stage::loopback;
+use hypertile::sim::stage::postgres::{self, installed};
 use hypertile::sim::stage::{ACCESS_NODE, Stage};
 use hypertile::wire::client::Connection;
 use std::path::Path;
@@ -78,7 +78,7 @@ fn ingest(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("starts a runtime");
     let pieces = pieces();
     {
-        let stage = runtime.block_on(Loopback::start(program, &ClusterSpec::default(), 1)).expect("starts a cluster");
+        let stage = runtime.block_on(loopback::start(program, &ClusterSpec::default(), 1)).expect("starts a cluster");
         let address = stage.address(ACCESS_NODE).expect("has an access node");
         let connection = runtime.block_on(Connection::open(stage.host(), &address)).expect("connects");
         bench(criterion, "hypertile_1_access_3_data_nodes", &runtime, &connection, true, &pieces);
@@ -89,7 +89,7 @@ fn ingest(criterion: &mut Criterion) {
     };
     let spec = ClusterSpec { data: 1, ..ClusterSpec::default() };
     let settings = ["max_prepared_transactions=64", "fsync=on"];
-    let stage = runtime.block_on(Postgres::start(program, &bin, &spec, 1, &settings)).expect("starts PostgreSQL");
+    let stage = runtime.block_on(postgres::start(program, &bin, &spec, 1, &settings)).expect("starts PostgreSQL");
     let address = stage.address("node0").expect("has a data node");
     let connection = runtime.block_on(Connection::open(stage.host(), &address)).expect("connects");
     bench(criterion, "postgresql_1_table", &runtime, &connection, false, &pieces);

@@ -53,7 +53,6 @@ pub mod codes {
 
     pub const SUCCESS: SqlState = SqlState::new("00000");
     pub const WARNING: SqlState = SqlState::new("01000");
-    pub const CONNECTION_EXCEPTION: SqlState = SqlState::new("08000");
     pub const CANNOT_CONNECT: SqlState = SqlState::new("08001");
     pub const CONNECTION_FAILURE: SqlState = SqlState::new("08006");
     /// Commit was under way when the connection broke: the outcome is unknown.
@@ -85,7 +84,6 @@ pub mod codes {
     pub const SERIALIZATION_FAILURE: SqlState = SqlState::new("40001");
     pub const DEADLOCK_DETECTED: SqlState = SqlState::new("40P01");
     pub const SYNTAX_ERROR: SqlState = SqlState::new("42601");
-    pub const INSUFFICIENT_PRIVILEGE: SqlState = SqlState::new("42501");
     pub const UNDEFINED_COLUMN: SqlState = SqlState::new("42703");
     pub const UNDEFINED_OBJECT: SqlState = SqlState::new("42704");
     pub const DUPLICATE_COLUMN: SqlState = SqlState::new("42701");
@@ -104,7 +102,6 @@ pub mod codes {
     pub const AMBIGUOUS_PARAMETER: SqlState = SqlState::new("42P08");
     pub const INVALID_TABLE_DEFINITION: SqlState = SqlState::new("42P16");
     pub const DISK_FULL: SqlState = SqlState::new("53100");
-    pub const TOO_MANY_CONNECTIONS: SqlState = SqlState::new("53300");
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: SqlState = SqlState::new("55000");
     pub const OBJECT_IN_USE: SqlState = SqlState::new("55006");
     pub const LOCK_NOT_AVAILABLE: SqlState = SqlState::new("55P03");
@@ -117,16 +114,12 @@ pub mod codes {
     pub const DATA_CORRUPTED: SqlState = SqlState::new("XX001");
 
     pub const TS_NOT_A_HYPERTABLE: SqlState = SqlState::new("TS001");
-    pub const TS_NO_DIMENSION: SqlState = SqlState::new("TS002");
-    pub const TS_OPERATION_NOT_SUPPORTED: SqlState = SqlState::new("TS101");
     pub const TS_BAD_INDEX: SqlState = SqlState::new("TS103");
     pub const TS_ALREADY_HYPERTABLE: SqlState = SqlState::new("TS110");
-    pub const TS_NOT_DISTRIBUTED: SqlState = SqlState::new("TS111");
     pub const TS_DUPLICATE_DIMENSION: SqlState = SqlState::new("TS160");
     pub const TS_INSUFFICIENT_NODES: SqlState = SqlState::new("TS170");
     pub const TS_ALREADY_A_DATA_NODE: SqlState = SqlState::new("TS171");
     pub const TS_ALREADY_ATTACHED: SqlState = SqlState::new("TS172");
-    pub const TS_NOT_ATTACHED: SqlState = SqlState::new("TS173");
     pub const TS_NODE_CONFIGURATION: SqlState = SqlState::new("TS174");
     pub const TS_NODE_IN_USE: SqlState = SqlState::new("TS504");
 }

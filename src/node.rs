@@ -31,6 +31,11 @@ const LIST_FILE: &str = "databases.json";
 /// There from the start, as in PostgreSQL: a place to connect to for `CREATE DATABASE`.
 pub const FIRST_DATABASE: &str = "postgres";
 
+/// The host name by which clusters that are made for somebody (`hypertile up`, scenarios) know data node k.
+pub fn data_node_host(k: u16) -> String {
+    format!("dn{k}.example.com")
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// The port that clients use: the default port of `add_data_node`.
@@ -96,6 +101,16 @@ impl Server {
                 Err(_) => self.host.sleep(limits::ACCEPT_RETRY_PAUSE).await,
             }
         }
+    }
+
+    /// Begins to shut down: new clients are turned away (`57P03`), those connected are terminated (`57P01`).
+    pub fn shut_down(&self) {
+        self.backends.shut_down();
+    }
+
+    /// Waits until no client is connected.
+    pub async fn drained(&self) {
+        self.backends.drained().await;
     }
 
     async fn open_database(&self, name: &str, folder: u64) -> Result<Arc<Cluster>> {

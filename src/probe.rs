@@ -5,6 +5,40 @@
 
 use std::cell::RefCell;
 
+/// Every probe there is, so that a scenario that names another is refused. `tests/integration/tidy.rs` compares this list
+/// with the sources.
+pub const ALL: [&str; 29] = [
+    "catalog.commit",
+    "catalog.committed",
+    "chunk.created",
+    "engine.commit.after_sync",
+    "engine.commit.before_sync",
+    "engine.commit.queued",
+    "engine.merge.before_sync",
+    "engine.prepare.after_sync",
+    "engine.prepare.before_sync",
+    "engine.prepare.queued",
+    "engine.resolve.after_sync",
+    "engine.resolve.before_sync",
+    "resolver.commit",
+    "resolver.rollback",
+    "resolver.settled_doubts",
+    "txn.before_decision",
+    "txn.committed",
+    "txn.confirmed",
+    "txn.decided",
+    "txn.in_doubt",
+    "txn.one_phase",
+    "txn.one_phase_done",
+    "txn.prepared",
+    "txn.preparing",
+    "txn.rolled_back",
+    "txn.snapshot_too_late",
+    "txn.snapshots_open",
+    "txn.unresolved",
+    "txn.waits_for_resolution",
+];
+
 /// Called with the node's name and the probe's name.
 pub type Hook = Box<dyn Fn(&str, &'static str)>;
 

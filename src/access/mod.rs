@@ -2,7 +2,7 @@
 //!
 //! Knows data nodes only as PostgreSQL servers (`wire::client`) and the local database only as a `session`.
 //!
-//! Reading order: [`plan`] (what goes down to which node), [`remote`] (connections, heartbeats), [`txn`] (commit
+//! Reading order: [`cluster`] (what all sessions of a database share), [`plan`] (what goes down to which node), [`remote`] (connections, heartbeats), [`txn`] (commit
 //! protocol, resolver, commit gate), [`execute`] (routing and writing rows), [`admin`] (functions and views),
 //! [`session`] (one client's statements).
 

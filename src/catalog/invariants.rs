@@ -1,4 +1,4 @@
-//! What holds in every state, said independently of how changes are checked: for tests and the simulator's judges.
+//! What holds in every state, said independently of how changes are checked: for tests.
 
 use super::{Hypertable, State};
 use crate::chunk::slice::Slice;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub struct Decision {
     /// Global transaction id, as prepared on every participant.
     pub gid: String,
-    /// Data node names that have prepared it.
+    /// Who has prepared it: names of data nodes, and the empty name for the access node's own database.
     pub participants: Vec<String>,
 }
 

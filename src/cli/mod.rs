@@ -1,5 +1,8 @@
 //! The command line: one file a subcommand.
 //!
+//! Reading order: this file, `serve`, `up` (several of them in one process), `run`, `generate`. Knows everybody; nobody
+//! knows it.
+//!
 //! Exit codes: 0 all went well; 1 a scenario failed; 2 bad usage or bad input (an unknown subcommand, a scenario
 //! that cannot be read, a port in use, a folder that cannot be written or is of another version); 3 a run was not
 //! deterministic.

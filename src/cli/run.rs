@@ -107,6 +107,7 @@ struct Outcome {
     differing: usize,
 }
 
+#[expect(clippy::disallowed_methods, reason = "threads that start the processes of simulations and wait for them")]
 fn run_all(
     jobs: VecDeque<Job>,
     threads: u16,
@@ -174,6 +175,7 @@ fn load(paths: &[PathBuf]) -> Result<Vec<(String, Scenario)>, Failure> {
     files.iter().map(PathBuf::as_path).map(load_one).collect()
 }
 
+#[expect(clippy::disallowed_methods, reason = "reads the file that the user named")]
 fn load_one(path: &Path) -> Result<(String, Scenario), Failure> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| Failure::input(format!("cannot read {name}: {error}")))?;

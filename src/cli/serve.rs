@@ -1,11 +1,16 @@
-//! `hypertile serve`: one server.
+//! `hypertile serve`: one server. What `up` needs too stands here: the runtime, the log, the end.
 
 use super::{Exit, Failure};
 use crate::host::Listener;
 use crate::host::real::{HostTable, real_with_hosts};
 use crate::node::{Config, Server};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
@@ -27,6 +32,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    log_to_standard_error()?;
     let password = arguments.password_file.as_deref().map(read_password).transpose()?;
     let config = Config { port: arguments.port, password, ..Config::default() };
     let hosts: HostTable = arguments.hosts.into_iter().collect();
@@ -36,10 +42,45 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         println!("listening on {}:{}, data in {}", arguments.address, arguments.port, arguments.dir.display());
         tokio::select! {
             biased;
-            () = stopped() => Ok(Exit::Success),
-            () = server.run(listener) => Ok(Exit::Success),
+            () = stopped() => {}
+            () = server.clone().run(listener) => {}
         }
+        shut_down(&[server]).await;
+        Ok(Exit::Success)
     })
+}
+
+/// Which events are logged: a level, or `TARGET=LEVEL,…` as in `warn,hypertile::access::txn=info`.
+const LOG_VARIABLE: &str = "HYPERTILE_LOG";
+
+/// Sends log events to standard error, warnings and errors unless [`LOG_VARIABLE`] says otherwise. Simulations have no
+/// log: what happens there is in their record, and their output is one line a run.
+pub fn log_to_standard_error() -> Result<(), Failure> {
+    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "warn".to_string());
+    let targets: Targets = wanted.parse().map_err(|error| {
+        Failure::usage(format!(
+            "{LOG_VARIABLE}={wanted}: expected a level (error, warn, info, debug, trace, off) or TARGET=LEVEL,… ({error})"
+        ))
+    })?;
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_filter(targets);
+    tracing_subscriber::registry().with(lines).init();
+    Ok(())
+}
+
+/// How long clients have to hear that the server goes.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
+
+/// Turns new clients away and ends the connections of those there are (`57P01`), which rolls back what they have open.
+pub async fn shut_down(servers: &[Arc<Server>]) {
+    for server in servers {
+        server.shut_down();
+    }
+    let all = futures::future::join_all(servers.iter().map(|server| server.drained()));
+    #[expect(clippy::disallowed_methods, reason = "the process itself ends, whatever its servers wait for")]
+    let _ = tokio::time::timeout(FAREWELL_MAX, all).await;
 }
 
 /// The runtime of the real world.
@@ -87,6 +128,7 @@ pub async fn stopped() {
 }
 
 /// The first line of a password file.
+#[expect(clippy::disallowed_methods, reason = "reads the file that the user named")]
 fn read_password(path: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::input(format!("cannot read the password file {}: {error}", path.display())))?;

@@ -4,14 +4,15 @@
 //! data node k on the k-th port after it, known to the servers as `dn<k>.example.com`. The data nodes `node0`, `node1`, …
 //! are added to the database `tsdb`; one more server runs but is not added, so that there is a node to add.
 
-use super::serve::{runtime, start, stopped};
+use super::serve::{log_to_standard_error, runtime, shut_down, start, stopped};
 use super::{Exit, Failure};
 use crate::host::Host;
 use crate::host::real::{HostTable, real};
 use crate::ids::quote_literal;
-use crate::node::{Config, FIRST_DATABASE};
+use crate::node::{Config, FIRST_DATABASE, Server, data_node_host as host_name};
 use crate::wire::client::{Address, Connection};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The database that is made the access node.
 const DATABASE: &str = "tsdb";
@@ -29,7 +30,8 @@ pub struct Arguments {
     /// The access node's port; data nodes take the ports after it
     #[arg(long, default_value_t = 6543)]
     port: u16,
-    /// Use a running PostgreSQL server as a data node instead (may be repeated): postgres://user:password@host:port
+    /// Use a running PostgreSQL server as a data node instead (may be repeated):
+    /// postgres://user:password@host:port/database; without /database, tsdb_node0, tsdb_node1, …, made if missing
     #[arg(long = "data-node", value_name = "URL", value_parser = data_node)]
     servers: Vec<PostgresServer>,
 }
@@ -45,6 +47,7 @@ pub struct PostgresServer {
 }
 
 pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    log_to_standard_error()?;
     runtime()?.block_on(up(arguments))
 }
 
@@ -54,30 +57,30 @@ async fn up(arguments: Arguments) -> Result<Exit, Failure> {
         return Err(Failure::usage(format!("--port {}: no {own} ports come after it", arguments.port)));
     }
     let hosts: HostTable = (0..own).map(|k| (host_name(k), (LISTEN.to_string(), arguments.port + 1 + k))).collect();
+    let mut servers = Vec::new();
     for k in 0..own {
         let name = format!("node{k}");
-        serve_one(&name, &arguments.dir.join(&name), arguments.port + 1 + k, HostTable::new()).await?;
+        servers.push(serve_one(&name, &arguments.dir.join(&name), arguments.port + 1 + k, HostTable::new()).await?);
     }
-    serve_one("an", &arguments.dir.join("an"), arguments.port, hosts).await?;
+    let access_node = serve_one("an", &arguments.dir.join("an"), arguments.port, hosts).await?;
     let client = real("client", &arguments.dir.join("client"))
         .map_err(|error| Failure::input(format!("cannot use the folder {}: {error}", arguments.dir.display())))?;
     set_up(&client, &arguments).await.map_err(|error| Failure::input(format!("cannot set up the cluster: {error}")))?;
     announce(&arguments, own);
     stopped().await;
+    // First the access node, whose sessions are clients of the data nodes.
+    shut_down(&[access_node]).await;
+    shut_down(&servers).await;
     println!("stopped; start again with the same --dir to find everything as it is");
     Ok(Exit::Success)
 }
 
-async fn serve_one(name: &str, folder: &Path, port: u16, hosts: HostTable) -> Result<(), Failure> {
+async fn serve_one(name: &str, folder: &Path, port: u16, hosts: HostTable) -> Result<Arc<Server>, Failure> {
     let config = Config { port, ..Config::default() };
     let (server, listener) = start(name, folder, LISTEN, port, config, hosts).await?;
     #[expect(clippy::disallowed_methods, reason = "the process itself, not a node, keeps its servers running")]
-    tokio::spawn(server.run(listener));
-    Ok(())
-}
-
-fn host_name(k: u16) -> String {
-    format!("dn{k}.example.com")
+    tokio::spawn(server.clone().run(listener));
+    Ok(server)
 }
 
 /// Makes the database and adds the data nodes, unless an earlier start has done so.

@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`table`] (what a table is), [`segment`] and [`buffer`] (rows as bytes), [`layout`] (which segments
 //! make a table), [`store`] (what lies in the file), [`snapshot`] (a moment of it), [`locks`] and [`keys`] (what open
-//! transactions hold against each other), [`transaction`] (what a session does), [`job`], [`stage`] and [`writer`]
+//! transactions hold against each other), [`transaction`] (what a session does), [`prepared`] (and what outlives it), [`job`], [`stage`] and [`writer`]
 //! (how it becomes durable), [`scan`] and [`pruning`] (how it is read), [`core`] (how a file is opened again).
 
 pub mod table;

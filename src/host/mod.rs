@@ -5,7 +5,7 @@
 //! the same traits in `sim`. All other modules are barred from sockets, files, clocks, randomness and spawning
 //! by `clippy.toml`.
 //!
-//! Reading order: this file, then [`real`].
+//! Reading order: this file, `store_file` (redb over a host's file), then [`real`].
 
 pub mod real;
 mod store_file;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A bidirectional byte stream. `Sync` because pgwire asks for it.
+/// A bidirectional byte stream.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> ByteStream for T {}
 

@@ -1,12 +1,15 @@
 //! One client session over an engine: statement -> plan -> rows; transactions; settings.
 //!
-//! Knows no hypertable and no other node. A layer above adds relations and optimizer rules through [`Extension`];
-//! a plain data-node session has none. Its pieces stand alone, so that the layer above can put them together anew:
-//! [`Session::insert_source`] and [`Session::copy_source`] make rows without storing them, [`Session::run_query`] runs
-//! a query, [`Session::finish`] and [`Session::prepare_local`] end the local part of a distributed transaction.
+//! Knows no hypertable and no other node. A layer above adds relations and optimizer rules through [`Extension`]; tests
+//! run it plain, with [`NoExtension`], while servers put an `AccessSession` around every session, on data nodes too. Its
+//! pieces stand alone, so that the layer above can put them together anew: [`Session::insert_source`] and
+//! [`Session::copy_source`] make rows without storing them, [`Session::run_query`] runs a query,
+//! [`Session::finish`] and [`Session::prepare_local`] end the local part of a distributed transaction.
 //!
-//! Reading order: this file (state, transactions, names), `execute` (what each statement does), [`query`], [`planner`],
-//! [`insert`], [`shape`] (defaults and constraints), [`copy`], [`ddl`], [`transaction`], [`settings`], [`frontend`].
+//! Reading order: this file (state, transactions, names), `execute` (what each statement does), [`prepared`] and
+//! [`parameters`] (with `$1`), [`extension`], [`query`], [`planner`], [`catalogs`] and [`facts`] (what a query can see of
+//! the system), [`insert`], [`shape`] (defaults and constraints), [`copy`], [`ddl`], [`transaction`], [`settings`],
+//! [`frontend`].
 
 pub mod catalogs;
 pub mod copy;

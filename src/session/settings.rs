@@ -203,11 +203,6 @@ impl Settings {
         Ok(())
     }
 
-    /// For `transaction_isolation` and its like, which follow the transaction. Not undone.
-    pub fn set_derived(&mut self, name: &str, value: &str) {
-        self.values.insert(canonical(name), value.to_string());
-    }
-
     /// The transaction has ended: SET LOCAL ends with it; a rollback takes back SET as well.
     pub fn end_transaction(&mut self, committed: bool) {
         let undo = if committed { std::mem::take(&mut self.local) } else { std::mem::take(&mut self.undo) };

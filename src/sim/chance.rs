@@ -1,7 +1,7 @@
 //! All chance of a run, from one seed.
 //!
-//! Each user of chance has a stream of its own, named after its purpose: `net/an>dn1`, `disk/dn2`, `faults`,
-//! `workload`. So a run from which one fault was removed draws the same latencies and the same rows as before,
+//! Each user of chance has a stream of its own, named after its purpose: `net/an>dn1`, `disk/dn2`, `faults` (what a
+//! scenario's nemesis lines leave open), `workload` (what its clients do). So a run from which one fault was removed draws the same latencies and the same rows as before,
 //! which is what makes shrinking possible: one shared stream would reshuffle everything behind the removal.
 
 use super::fingerprint::Fingerprint;

@@ -2,10 +2,10 @@
 //!
 //! | fault | what it does | what the system promises under it |
 //! |---|---|---|
-//! | offset | the clock is off by a constant from now on | durability, atomicity and isolation do not depend on clocks at all |
-//! | step | the clock jumps, also backwards, and stays so | the same; jobs that destroy data wait while nodes disagree |
+//! | offset | the clock is off by a constant from now on | durability, atomicity and isolation do not depend on clocks at all: no node compares them |
+//! | step | the clock jumps, also backwards, and stays so | the same |
 //! | drift | the clock runs fast or slow by parts per million | the same |
-//! | correct | the clock shows true time again, at once and without drift | jobs resume in bounded time |
+//! | correct | the clock shows true time again, at once and without drift | the same |
 //!
 //! The monotonic clock stays out of this: it is simulated time since the start of the run on every node, as
 //! `CLOCK_MONOTONIC` is immune to steps. (Real ones drift too; durations are only used for deadlines, which

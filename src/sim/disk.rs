@@ -12,9 +12,8 @@
 //! | failed write | input/output error, nothing changed | as above |
 //! | full disk | `StorageFull` for a write or a growth beyond the capacity | as above; works again when space is freed |
 //! | slow disk | [`SimDisk::slow_by`] adds to each sync's simulated time | liveness bounds stretch |
-//! | lost disk | [`SimDisk::wipe`]: empty at the next start | replicated chunks are repaired from other nodes |
 //!
-//! Not injected, because neither PostgreSQL nor we promise to stand it: bit rot under an intact sync, misdirected
+//! Not injected, because neither PostgreSQL nor we promise to stand it: a disk that is lost as a whole, bit rot under an intact sync, misdirected
 //! writes, a failed sync whose pages are later believed clean.
 //!
 //! Names (creation, removal, replacement of small files) are durable when the call returns and atomic, because
@@ -118,12 +117,6 @@ impl SimDisk {
     /// Each sync takes this much longer from now on.
     pub fn slow_by(&self, each_sync: Duration) {
         self.lock().slow_by = each_sync;
-    }
-
-    /// All files are gone. The node must be down.
-    pub fn wipe(&self) {
-        self.lock().entries.clear();
-        self.record(Event::Wiped { node: self.0.node.clone() });
     }
 
     /// Decides for every unsynced change whether the device had it. The node's processes must be dead.

@@ -4,6 +4,7 @@ use super::report::Report;
 use std::path::{Path, PathBuf};
 
 /// Compares a run's goldens with the kept ones; a difference fails the run. With `accept` they are kept instead.
+#[expect(clippy::disallowed_methods, reason = "reads what stands beside the scenario, outside of all worlds")]
 pub fn judge(report: &mut Report, accept: bool) {
     for (name, text) in report.goldens.clone() {
         let Some(folder) = folder_of(&report.file) else {

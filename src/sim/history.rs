@@ -1,5 +1,8 @@
 //! What clients did and what came of it.
 
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
 /// How an operation ended, as its client saw it. Only checkers may interpret `Unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
@@ -46,4 +49,34 @@ pub struct History {
     pub batches: Vec<Batch>,
     /// Reads made while batches were being written.
     pub reads: Vec<Read>,
+}
+
+/// How much of a history there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub acknowledged: usize,
+    /// Refused, or rolled back on purpose.
+    pub refused: usize,
+    pub unknown: usize,
+    /// Reads that succeeded.
+    pub reads: usize,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { acknowledged, refused, unknown, reads } = self;
+        write!(f, "{acknowledged} acknowledged, {refused} refused or rolled back, {unknown} unknown, {reads} reads")
+    }
+}
+
+impl History {
+    pub fn counts(&self) -> Counts {
+        let count = |ending| self.batches.iter().filter(|batch| batch.ending == ending).count();
+        Counts {
+            acknowledged: count(Ending::Ok),
+            refused: count(Ending::Failed),
+            unknown: count(Ending::Unknown),
+            reads: self.reads.len(),
+        }
+    }
 }

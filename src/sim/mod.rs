@@ -1,11 +1,12 @@
 //! The simulated world, scenario files and judges.
 //!
 //! Reading order: [`world`] (machines, processes, faults, runs), then what it is made of: [`time`], [`net`],
-//! [`disk`], [`clock`], [`tasks`], [`life`], [`chance`], [`record`]. The headers of `net`, `disk` and `clock` are
+//! [`disk`], [`clock`], [`tasks`], [`life`], [`chance`], [`record`], [`fingerprint`]; `warm_up` comes before the first
+//! run of a process. The headers of `net`, `disk` and `clock` are
 //! the fault model: what is injected, and what the system promises under it.
 //!
 //! On top of it: [`scenario`] (the language), [`stage`] (where a scenario is played), [`workload`] and [`history`]
-//! (what clients do and see), [`checker`] (the judges), [`report`] and [`golden`] (what a run leaves behind).
+//! (what clients do and see), [`observe`] (what is there in the end), [`checker`] (the judges), [`report`] and [`golden`] (what a run leaves behind).
 
 pub mod chance;
 pub mod checker;

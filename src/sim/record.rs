@@ -135,9 +135,6 @@ pub enum Event {
         lost: u64,
         torn: u64,
     },
-    Wiped {
-        node: Name,
-    },
     Clock {
         node: Name,
         fault: ClockFault,
@@ -199,7 +196,6 @@ impl fmt::Display for Event {
             Event::Torn { node, file, kept, lost, torn } => {
                 write!(f, "{node} {file} after the power loss: {kept} sectors kept, {lost} lost, {torn} torn")
             }
-            Event::Wiped { node } => write!(f, "{node} loses its disk"),
             Event::Clock { node, fault } => write!(f, "{node} clock {fault}"),
             Event::Probe { node, probe } => write!(f, "{node} reaches {probe}"),
             Event::Struck { probe, fault } => write!(f, "strike at {probe}: {fault}"),

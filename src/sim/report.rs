@@ -1,10 +1,9 @@
 //! One run of one scenario in one world, and what it prints.
 
+use super::history::Counts;
 use super::scenario::run::{Golden, Played, Verdict, play};
 use super::scenario::{Scenario, WorldKind};
-use super::stage::loopback::Loopback;
-use super::stage::postgres::{self, Postgres};
-use super::stage::simulated;
+use super::stage::{loopback, postgres, simulated};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -65,8 +64,10 @@ pub struct Report {
     pub fingerprint: Option<String>,
     pub simulated_seconds: Option<f64>,
     pub wall_seconds: f64,
-    /// Faults that were armed at a probe which was not reached (often enough).
+    /// Faults that were armed for later, or at a probe which was not reached (often enough), and never struck.
     pub waiting: Vec<String>,
+    /// What the judges had to look at; nothing where the scenario has no workload.
+    pub workload: Counts,
     /// What the scenario's `snapshot` lines saw: name and text.
     pub goldens: Vec<Golden>,
 }
@@ -145,6 +146,7 @@ pub fn simulate_here(scenario: &Scenario, file: &str, setting: &Setting) -> Repo
 }
 
 /// Has `hypertile play` simulate the file, and reads its report.
+#[expect(clippy::disallowed_methods, reason = "starts the process that the simulation runs in")]
 fn in_worker(file: &str, setting: &Setting) -> std::result::Result<Report, String> {
     let mut command = Command::new(&setting.program);
     command.args(["play", file, "--seed", &setting.seed.to_string()]);
@@ -184,6 +186,7 @@ fn report(
         simulated_seconds: simulated.map(|s| s.duration.as_secs_f64()),
         wall_seconds: (wall() - start).as_secs_f64(),
         waiting: played.waiting,
+        workload: played.workload,
         goldens: played.goldens,
     }
 }
@@ -191,7 +194,7 @@ fn report(
 fn play_for_real(scenario: &Scenario, setting: &Setting) -> Played {
     if setting.world == WorldKind::Loopback {
         return real(async {
-            let mut stage = Loopback::start(&setting.program, &scenario.cluster, setting.seed).await?;
+            let mut stage = loopback::start(&setting.program, &scenario.cluster, setting.seed).await?;
             Ok(play(scenario, &mut stage).await)
         });
     }
@@ -200,7 +203,7 @@ fn play_for_real(scenario: &Scenario, setting: &Setting) -> Played {
     };
     real(async {
         let settings = ["max_prepared_transactions=64"];
-        let mut stage = Postgres::start(&setting.program, &bin, &scenario.cluster, setting.seed, &settings).await?;
+        let mut stage = postgres::start(&setting.program, &bin, &scenario.cluster, setting.seed, &settings).await?;
         Ok(play(scenario, &mut stage).await)
     })
 }
@@ -216,11 +219,11 @@ fn real(work: impl Future<Output = Result<Played>>) -> Played {
 }
 
 fn failed(message: String) -> Played {
-    Played { verdict: Verdict::Failed { line: 0, message }, goldens: vec![], waiting: vec![] }
+    Played::without_steps(Verdict::Failed { line: 0, message })
 }
 
 fn skipped(why: String) -> Played {
-    Played { verdict: Verdict::Skipped { why }, goldens: vec![], waiting: vec![] }
+    Played::without_steps(Verdict::Skipped { why })
 }
 
 /// Wall time of the machine, for reports only.

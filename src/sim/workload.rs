@@ -4,18 +4,27 @@
 //! of several, and sometimes rolls back on purpose; readers look at all batches meanwhile. The table is the scenario's:
 //! `(time timestamptz, device text, writer int, batch int, row int, rows int)`.
 
-use super::history::{Batch, Ending, History, Read, Seen};
+use super::history::{Batch, Counts, Ending, History, Read, Seen};
 use super::scenario::WorkloadSpec;
 use crate::host::Host;
 use crate::wire::client::{Address, Connection};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_postgres::SimpleQueryMessage;
 
 /// A client gives a statement up after this long: a server that lost its power says nothing at all.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// With its own part done, a client goes on for so long until something has been acknowledged and something read: faults
+/// may have outlasted all batches, and then there would be nothing to judge.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a client rests before it tries beyond its own part.
+const PATIENT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Readers pause so many times longer than writers: each read looks at everything.
 const READ_PAUSE_FACTOR: u64 = 8;
@@ -66,14 +75,16 @@ impl Batches {
 pub struct Running {
     host: Host,
     history: Arc<Mutex<History>>,
-    writers: Arc<tokio::sync::Semaphore>,
-    options: Batches,
+    /// A permit for every client that is through.
+    through: Arc<Semaphore>,
+    clients: u32,
 }
 
 /// Starts all clients. `seed` fixes what they do (not when the cluster answers).
 pub fn start(host: &Host, address: &Address, options: Batches, seed: u64) -> Running {
     let history = Arc::new(Mutex::new(History::default()));
-    let writers = Arc::new(tokio::sync::Semaphore::new(0));
+    let through = Arc::new(Semaphore::new(0));
+    let writers_left = Arc::new(AtomicU32::new(options.writers));
     for writer in 0..options.writers {
         let mut client = Client::new(
             host,
@@ -82,32 +93,34 @@ pub fn start(host: &Host, address: &Address, options: Batches, seed: u64) -> Run
             &history,
             seed ^ u64::from(writer).wrapping_mul(0x9E37_79B9_7F4A_7C15),
         );
-        let done = writers.clone();
+        let (through, writers_left) = (through.clone(), writers_left.clone());
         host.spawn("workload writer", async move {
             client.write(writer).await;
-            done.add_permits(1);
+            writers_left.fetch_sub(1, Ordering::Relaxed);
+            through.add_permits(1);
         });
     }
     for reader in 0..options.readers {
         let seed = seed ^ (u64::from(reader) + 1).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
         let mut client = Client::new(host, address, &options, &history, seed);
-        let writers = writers.clone();
-        let all = options.writers as usize;
+        let (through, writers_left) = (through.clone(), writers_left.clone());
         host.spawn("workload reader", async move {
-            while writers.available_permits() < all {
+            while writers_left.load(Ordering::Relaxed) > 0 {
                 client.read().await;
+                client.pause(READ_PAUSE_FACTOR).await;
             }
+            client.read_at_last().await;
+            through.add_permits(1);
         });
     }
-    Running { host: host.clone(), history, writers, options }
+    Running { host: host.clone(), history, through, clients: options.writers + options.readers }
 }
 
 impl Running {
-    /// Waits until all writers are through; `None` if they are not within `limit`.
+    /// Waits until all clients are through; `None` if they are not within `limit`.
     pub async fn finish(self, limit: Duration) -> Option<History> {
-        let all = self.writers.acquire_many(self.options.writers);
+        let all = self.through.acquire_many(self.clients);
         self.host.timeout(limit, all).await.ok()?.ok()?.forget();
-        self.writers.add_permits(self.options.writers as usize);
         let history = self.history.lock().expect("no client panics while it holds the lock").clone();
         Some(history)
     }
@@ -136,14 +149,29 @@ impl Client {
 
     async fn write(&mut self, writer: u32) {
         for number in 0..self.options.batches {
-            let rows = self.random.random_range(1..=6u32);
-            let plan = self.plan(writer, number, rows);
-            let invoked = self.now();
-            let ending = self.run(&plan).await;
-            let batch = Batch { writer, number, rows, ending, invoked, completed: self.now() };
-            self.history.lock().expect("no client panics while it holds the lock").batches.push(batch);
+            self.write_batch(writer, number).await;
             self.pause(1).await;
         }
+        let deadline = self.host.monotonic() + PATIENCE;
+        let mut number = self.options.batches;
+        while self.counts().acknowledged == 0 && self.host.monotonic() < deadline {
+            self.host.sleep(PATIENT_PAUSE).await;
+            self.write_batch(writer, number).await;
+            number += 1;
+        }
+    }
+
+    async fn write_batch(&mut self, writer: u32, number: u32) {
+        let rows = self.random.random_range(1..=6u32);
+        let plan = self.plan(writer, number, rows);
+        let invoked = self.now();
+        let ending = self.run(&plan).await;
+        let batch = Batch { writer, number, rows, ending, invoked, completed: self.now() };
+        self.history.lock().expect("no client panics while it holds the lock").batches.push(batch);
+    }
+
+    fn counts(&self) -> Counts {
+        self.history.lock().expect("no client panics while it holds the lock").counts()
     }
 
     /// The statements of one batch; its outcome hangs on the last one.
@@ -235,7 +263,15 @@ impl Client {
                 self.connection = Some(connection);
             }
         }
-        self.pause(READ_PAUSE_FACTOR).await;
+    }
+
+    /// The writers are through: reads only if no reader has read anything yet.
+    async fn read_at_last(&mut self) {
+        let deadline = self.host.monotonic() + PATIENCE;
+        while self.counts().reads == 0 && self.host.monotonic() < deadline {
+            self.read().await;
+            self.host.sleep(PATIENT_PAUSE).await;
+        }
     }
 
     async fn pause(&mut self, factor: u64) {

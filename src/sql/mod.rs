@@ -3,7 +3,8 @@
 //! Promises: text in, values out; no storage, no network. Knows nothing of hypertables beyond the names of the
 //! scalar and aggregate functions that TimescaleDB users write in queries (`time_bucket`, `first`, `last` …).
 //!
-//! Reading order: [`types`], [`type_names`], [`statement`], [`rewrite`], [`patterns`], [`functions`].
+//! Reading order: [`types`], [`type_names`], [`statement`] and [`copy_options`], [`rewrite`], [`patterns`],
+//! [`column_names`], [`time_zone`], [`functions`].
 
 pub mod column_names;
 pub mod copy_options;

@@ -34,7 +34,7 @@ impl Statement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
     ReadCommitted,
-    /// Snapshot isolation; SERIALIZABLE is taken as this, with a notice.
+    /// Snapshot isolation; SERIALIZABLE is taken as this, with a notice where BEGIN asks for it.
     RepeatableRead,
 }
 

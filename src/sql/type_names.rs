@@ -1,5 +1,6 @@
 //! Type names: from SQL text to a PostgreSQL type, and back to the name that PostgreSQL prints.
 
+use super::types::array_type;
 use crate::error::{Error, Result, codes};
 use postgres_types::{Kind, Type};
 use sqlparser::ast::{ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, TimezoneInfo};
@@ -97,26 +98,8 @@ fn custom(name: &str, sql: &DataType) -> Result<Declared> {
 }
 
 fn array(element: Type) -> Result<Declared> {
-    let ty = match element {
-        Type::BOOL => Type::BOOL_ARRAY,
-        Type::INT2 => Type::INT2_ARRAY,
-        Type::INT4 => Type::INT4_ARRAY,
-        Type::INT8 => Type::INT8_ARRAY,
-        Type::FLOAT4 => Type::FLOAT4_ARRAY,
-        Type::FLOAT8 => Type::FLOAT8_ARRAY,
-        Type::NUMERIC => Type::NUMERIC_ARRAY,
-        Type::TEXT => Type::TEXT_ARRAY,
-        Type::VARCHAR => Type::VARCHAR_ARRAY,
-        Type::NAME => Type::NAME_ARRAY,
-        Type::UUID => Type::UUID_ARRAY,
-        Type::DATE => Type::DATE_ARRAY,
-        Type::TIMESTAMP => Type::TIMESTAMP_ARRAY,
-        Type::TIMESTAMPTZ => Type::TIMESTAMPTZ_ARRAY,
-        Type::INTERVAL => Type::INTERVAL_ARRAY,
-        Type::BYTEA => Type::BYTEA_ARRAY,
-        Type::OID => Type::OID_ARRAY,
-        other => return Err(Error::unsupported(format!("type {}[] is not supported", display(&other)))),
-    };
+    let ty = array_type(&element)
+        .ok_or_else(|| Error::unsupported(format!("type {}[] is not supported", display(&element))))?;
     Ok(Declared { ty, numeric: None, length: None })
 }
 

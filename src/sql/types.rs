@@ -120,14 +120,17 @@ pub fn pg_type(field: &Field) -> Type {
         DataType::Timestamp(_, Some(_)) => Type::TIMESTAMPTZ,
         DataType::Time32(_) | DataType::Time64(_) => Type::TIME,
         DataType::Interval(_) | DataType::Duration(_) => Type::INTERVAL,
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => array_of(&pg_type(item)),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            array_type(&pg_type(item)).unwrap_or(Type::TEXT_ARRAY)
+        }
         DataType::Dictionary(_, value) => pg_type(&Field::new("", (**value).clone(), true)),
         _ => Type::TEXT,
     }
 }
 
-fn array_of(element: &Type) -> Type {
-    match *element {
+/// The array type of an element type; `None` where arrays of it are not supported.
+pub fn array_type(element: &Type) -> Option<Type> {
+    Some(match *element {
         Type::BOOL => Type::BOOL_ARRAY,
         Type::INT2 => Type::INT2_ARRAY,
         Type::INT4 => Type::INT4_ARRAY,
@@ -135,6 +138,7 @@ fn array_of(element: &Type) -> Type {
         Type::FLOAT4 => Type::FLOAT4_ARRAY,
         Type::FLOAT8 => Type::FLOAT8_ARRAY,
         Type::NUMERIC => Type::NUMERIC_ARRAY,
+        Type::TEXT => Type::TEXT_ARRAY,
         Type::VARCHAR => Type::VARCHAR_ARRAY,
         Type::NAME => Type::NAME_ARRAY,
         Type::UUID => Type::UUID_ARRAY,
@@ -144,8 +148,8 @@ fn array_of(element: &Type) -> Type {
         Type::INTERVAL => Type::INTERVAL_ARRAY,
         Type::BYTEA => Type::BYTEA_ARRAY,
         Type::OID => Type::OID_ARRAY,
-        _ => Type::TEXT_ARRAY,
-    }
+        _ => return None,
+    })
 }
 
 /// The schema a client sees: every field in the form that [`field`] gives its [`pg_type`] (declared decimals keep

@@ -23,6 +23,10 @@ use bytes::Bytes;
 use postgres_types::Type;
 use std::sync::Arc;
 
+/// Longest CopyData sent, to clients and to data nodes: nobody need hold more than this at once, and its header is
+/// nothing beside it.
+const COPY_DATA_BYTES_MAX: usize = 256 << 10;
+
 /// What a client said when it connected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Startup {

@@ -1,4 +1,5 @@
-//! One seed, one run: in any process, in any order.
+//! One seed, one run. Every simulation is a process of its own here; runs that share one are compared in
+//! `src/sim/world/tests.rs`.
 
 use super::support::{assert_ok, hypertile, play, scenarios, stdout};
 use hypertile::sim::scenario::WorldKind;
@@ -11,7 +12,7 @@ fn every_scenario_gives_the_same_fingerprint_twice() {
 }
 
 #[test]
-fn two_processes_agree_whatever_ran_before_in_them() {
+fn a_scenario_has_its_fingerprint_alone_and_as_one_of_several() {
     let (alone, after_others) = ("scenarios/commit/partition_during_commits.slt", "scenarios/story/transactions.slt");
     let first = hypertile(&["run", alone, "--seed", "11"]);
     let second = hypertile(&["run", after_others, alone, "--seed", "11"]);
@@ -24,7 +25,7 @@ fn two_processes_agree_whatever_ran_before_in_them() {
 }
 
 #[test]
-fn simulations_side_by_side_do_not_disturb_each_other() {
+fn worker_processes_started_side_by_side_agree() {
     let (file, scenario) =
         scenarios("scenarios/story").into_iter().find(|(file, _)| file.contains("transactions")).unwrap();
     let play_one = &|seed| play(&file, &scenario, WorldKind::Sim, seed);

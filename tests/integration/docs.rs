@@ -27,14 +27,25 @@ fn every_example_of_the_scenario_page_is_a_scenario() {
 }
 
 #[test]
+fn the_scenario_of_the_front_page_is_one() {
+    let blocks = blocks(&page("README.md"));
+    let scenario = blocks.iter().find(|block| block.contains("\ncluster ")).expect("the README shows a scenario");
+    let scenario = parse("README.md", scenario).unwrap_or_else(|error| panic!("{error}"));
+    assert!(scenario.steps.len() >= 4, "{scenario:?}");
+}
+
+/// Not only in prose: in an example that the test above has parsed, or in a table of forms.
+#[test]
 fn every_directive_and_checker_is_documented() {
     let text = page("docs/scenario_format.md");
+    let examples = blocks(&text).join("\n");
     for (checker, _) in hypertile::sim::checker::ALL {
         assert!(text.contains(&format!("| `{checker}` |")), "checker {checker} is not on the page");
     }
     for word in
         ["cluster ", "nemesis ", "advance ", "eventually ", "background ", "await ", "check ", "snapshot ", "workload "]
     {
-        assert!(text.contains(word), "directive {word} is not on the page");
+        let example = examples.lines().any(|line| line.starts_with(word));
+        assert!(example || text.contains(&format!("\n| `{word}")), "directive {word} is not on the page");
     }
 }

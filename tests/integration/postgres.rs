@@ -2,7 +2,7 @@
 
 use super::support::{assert_ok, play, program, scenarios};
 use hypertile::sim::scenario::{ClusterSpec, WorldKind};
-use hypertile::sim::stage::postgres::{Postgres, installed};
+use hypertile::sim::stage::postgres::{installed, start};
 
 /// Without PostgreSQL these tests have nothing to run; the gate sets a variable that makes that a failure.
 fn available() -> bool {
@@ -38,7 +38,7 @@ fn a_server_without_prepared_transactions_is_refused_as_a_data_node() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let spec = ClusterSpec { data: 1, ..ClusterSpec::default() };
     let settings = ["max_prepared_transactions=0"];
-    let started = runtime.block_on(Postgres::start(&program(), &installed().unwrap(), &spec, 1, &settings));
+    let started = runtime.block_on(start(&program(), &installed().unwrap(), &spec, 1, &settings));
     let error = started.err().expect("the first add_data_node must fail");
     assert_eq!(error.code().as_str(), "TS174", "{error}");
     assert!(error.message().contains("prepared transactions need to be enabled"), "{error}");

@@ -1,7 +1,7 @@
 //! The cluster as a person meets it: `hypertile up` and stock psql.
 
 use super::support::{Folder, Up, free_ports, hypertile, stdout};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
 /// The statements of the document that the product grew out of, as they are written there.
@@ -56,12 +56,37 @@ fn one_psql_session_takes_many_statements() {
         .spawn()
         .unwrap();
     let script = format!(
-        "{SEED_DOCUMENT}BEGIN;\nINSERT INTO conditions VALUES (now(), 'here', 1, NULL);\nCOMMIT;\nSELECT location, temperature, humidity IS NULL FROM conditions;\n\\d conditions\n"
+        "{SEED_DOCUMENT}BEGIN;\nINSERT INTO conditions VALUES (now(), 'here', 1, NULL);\nCOMMIT;\nSELECT location, temperature, humidity IS NULL FROM conditions;\n"
     );
     psql.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = psql.wait_with_output().unwrap();
     let (out, err) = (stdout(&output), super::support::stderr(&output));
-    assert!(out.contains("here|1|t"), "{out}{err}");
+    assert!(output.status.success() && out.contains("here|1|t"), "{out}{err}");
+}
+
+#[test]
+fn a_session_is_told_when_the_server_goes() {
+    let folder = Folder::new();
+    let up = Up::start(&folder.0, free_ports(4), &[]);
+    let mut psql = up
+        .psql_command()
+        .arg("-AtX")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut input, mut lines) = (psql.stdin.take().unwrap(), BufReader::new(psql.stdout.take().unwrap()));
+    input.write_all(b"SELECT 1;\n\\! echo connected\n").unwrap();
+    let mut seen = String::new();
+    while !seen.contains("connected") {
+        assert_ne!(lines.read_line(&mut seen).unwrap(), 0, "{seen}");
+    }
+    assert!(up.terminate().success());
+    input.write_all(b"SELECT 2;\n").unwrap();
+    drop(input);
+    let error = super::support::stderr(&psql.wait_with_output().unwrap());
+    assert!(error.contains("administrator command"), "{error}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Every scenario in every world it is for, with fixed and with fresh seeds.
 
-use super::support::{assert_ok, hypertile, play, scenarios, stdout};
+use super::support::{Folder, assert_ok, hypertile, play, scenarios, stdout};
+use hypertile::sim::report::Report;
 use hypertile::sim::scenario::WorldKind;
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[test]
@@ -23,22 +25,57 @@ fn every_scenario_holds_with_a_fresh_seed() {
 }
 
 #[test]
-fn stories_hold_on_real_processes() {
+fn every_scenario_that_can_be_played_there_holds_on_real_processes() {
     let mut played = 0;
-    for (file, scenario) in scenarios("scenarios/story") {
+    for (file, scenario) in scenarios("scenarios") {
         let report = play(&file, &scenario, WorldKind::Loopback, 1);
         if report.verdict != "skipped" {
             assert_ok(&report);
             played += 1;
         }
     }
-    assert!(played >= 3, "only {played} scenarios were really played");
+    assert!(played >= 7, "only {played} scenarios were really played");
+}
+
+/// A fault may miss its moment in one seed or the other. One that strikes in none has not been tested at all.
+#[test]
+fn acknowledged_batches_survive_in_several_seeds_and_every_nemesis_strikes() {
+    let folder = Folder::new();
+    let reports = folder.0.join("reports.json");
+    let json = reports.to_str().unwrap();
+    let output = hypertile(&["run", "scenarios/commit", "--seeds", "1..4", "--jobs", "2", "--json", json]);
+    assert!(output.status.success(), "{}", stdout(&output));
+    let reports: Vec<Report> = serde_json::from_str(&std::fs::read_to_string(&reports).unwrap()).unwrap();
+    let played: BTreeSet<&str> = reports.iter().map(|report| report.scenario.as_str()).collect();
+    let struck: BTreeSet<&str> =
+        reports.iter().filter(|report| report.waiting.is_empty()).map(|report| report.scenario.as_str()).collect();
+    assert_eq!(struck, played, "{}", stdout(&output));
+    assert!(reports.iter().all(|report| report.workload.acknowledged > 0 && report.workload.reads > 0));
 }
 
 #[test]
-fn acknowledged_batches_survive_in_a_few_dozen_seeds() {
-    let output = hypertile(&["run", "scenarios/commit", "--seeds", "1..4", "--jobs", "2"]);
-    assert!(output.status.success(), "{}", stdout(&output));
+fn a_workload_that_comes_to_nothing_fails() {
+    let folder = Folder::new();
+    let file = folder.0.join("nothing.slt");
+    std::fs::write(&file, "cluster data=1\n\nworkload batches batches=1 table=missing\ncheck all\n").unwrap();
+    let output = hypertile(&["run", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("no batch of the workload was acknowledged (0 acknowledged"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn a_fault_whose_time_does_not_come_is_named() {
+    let folder = Folder::new();
+    let file = folder.0.join("late.slt");
+    let story = "cluster data=1\n\nnemesis crash node0 after 1h\nnemesis crash node0 at txn.in_doubt\n\nstatement ok\nSELECT 1\n";
+    std::fs::write(&file, story).unwrap();
+    let output = hypertile(&["run", file.to_str().unwrap()]);
+    let text = stdout(&output);
+    assert!(text.contains("never struck: crash node0 after 3600s, crash node0 at txn.in_doubt hit 1"), "{text}");
 }
 
 /// Test the tester: without the sync of the decision some seed must lose or halve a batch.

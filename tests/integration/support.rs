@@ -2,9 +2,9 @@
 
 use hypertile::sim::report::{Report, Sabotage, Setting, run};
 use hypertile::sim::scenario::{Scenario, WorldKind, parse};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub fn program() -> PathBuf {
@@ -116,6 +116,8 @@ pub fn free_ports(after: u16) -> u16 {
 pub struct Up {
     child: Child,
     pub port: u16,
+    /// Held open: its last words must not fail.
+    _output: BufReader<ChildStdout>,
 }
 
 impl Up {
@@ -133,16 +135,24 @@ impl Up {
             .spawn()
             .unwrap();
         let mut seen = String::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        for line in output.by_ref().lines() {
             let line = line.unwrap();
             seen.push_str(&line);
             seen.push('\n');
             if line.trim_start().starts_with("psql ") {
-                return Up { child, port };
+                return Up { child, port, _output: output };
             }
         }
         let output = child.wait_with_output().unwrap();
         panic!("up ended early: {seen}{}", stderr(&output));
+    }
+
+    /// Tells it to end (SIGTERM) and waits until it has.
+    pub fn terminate(mut self) -> ExitStatus {
+        let told = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill is a program");
+        assert!(told.success());
+        self.child.wait().unwrap()
     }
 
     /// Runs SQL through stock psql; the output is unaligned, without headers, errors included.

@@ -16,10 +16,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &["host", "sql"]),
     ("engine", &["host", "sql"]),
     ("catalog", &["host", "chunk"]),
-    ("session", &["host", "sql", "chunk", "wire", "engine"]),
+    ("session", &["host", "sql", "wire", "engine"]),
     ("access", &["host", "sql", "chunk", "wire", "engine", "catalog", "session"]),
-    ("node", &["host", "sql", "wire", "engine", "catalog", "access"]),
-    ("sim", &["host", "sql", "chunk", "wire", "engine", "catalog", "session", "access", "node"]),
+    ("node", &["host", "wire", "engine", "catalog", "access"]),
+    ("sim", &["host", "wire", "node"]),
     ("cli", &["host", "wire", "node", "sim"]),
 ];
 
@@ -61,16 +61,43 @@ fn module_of(path: &Path) -> String {
     first.trim_end_matches(".rs").to_string()
 }
 
+/// The first names of a path, of which there are several in braces: `a::{b, c}` and `{a::{b, c}, d}`.
+fn heads(path: &str) -> Vec<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let Some(list) = path.strip_prefix('{') else { return vec![name(path)] };
+    let (mut depth, mut start, mut found) = (0, 0, Vec::new());
+    for (at, c) in list.char_indices() {
+        match (c, depth) {
+            (',' | '}', 0) => {
+                found.push(name(list[start..at].trim_start()));
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            ('{', _) => depth += 1,
+            ('}', _) => depth -= 1,
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_name_in_braces_counts() {
+    assert_eq!(heads("wire::{a, b}"), ["wire"]);
+    assert_eq!(heads("{Error, sql::{x, y}, engine::Engine}, other"), ["Error", "sql", "engine"]);
+    let text = "use crate::{\n    engine::{\n        A,\n    },\n    wire::b,\n};\n// crate::no\n";
+    assert_eq!(used(text), ["", "engine", "wire"].map(String::from).into());
+}
+
 /// The modules named in `crate::x` paths, comments left out.
 fn used(text: &str) -> BTreeSet<String> {
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
     let mut used = BTreeSet::new();
-    for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
-        for (at, _) in line.match_indices("crate::") {
-            let rest = &line[at + "crate::".len()..];
-            let rest = rest.trim_start_matches('{');
-            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            used.insert(name);
-        }
+    for (at, _) in code.match_indices("crate::") {
+        used.extend(heads(&code[at + "crate::".len()..]));
     }
     used
 }
@@ -120,6 +147,29 @@ fn nothing_is_left_to_be_done_in_silence() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Names in `probe!(host, "name")`, comments left out, whether or not the call is broken into lines.
+fn probes(text: &str) -> BTreeSet<String> {
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    code.match_indices("probe!(")
+        .filter_map(|(at, _)| code[at..].split(';').next()?.split('"').nth(1).map(str::to_string))
+        .collect()
+}
+
+#[test]
+fn the_list_of_probes_is_that_of_the_sources() {
+    let test =
+        |path: &Path| path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests.rs" | "tests")));
+    let in_sources: BTreeSet<String> =
+        sources().iter().filter(|(path, _)| !test(path)).flat_map(|(_, text)| probes(text)).collect();
+    let listed: BTreeSet<String> = hypertile::probe::ALL.iter().map(ToString::to_string).collect();
+    assert_eq!(in_sources, listed, "src/probe.rs: ALL");
+    let page = std::fs::read_to_string(root().join("docs/scenario_format.md")).unwrap();
+    for probe in listed {
+        assert!(page.contains(&format!("`{probe}`")), "docs/scenario_format.md does not name {probe}");
+    }
 }
 
 /// Words in backquotes that look like files of this project, and link targets.

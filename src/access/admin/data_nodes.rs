@@ -54,7 +54,7 @@ struct Created {
     membership: bool,
 }
 
-/// Errors: those of the reference's table: `22023`, `25001`, `42710`, `08001`, `TS171`, `TS174`.
+/// Errors: those of TimescaleDB 2.13 for the same mistakes: `22023`, `25001`, `42710`, `08001`, `TS171`, `TS174`.
 pub async fn add(context: &mut Context<'_>, arguments: &Arguments) -> Result<Rows> {
     let request = Request::read(context, arguments)?;
     if context.local.in_block() {

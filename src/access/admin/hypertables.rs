@@ -18,7 +18,7 @@ use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::scalar::ScalarValue;
 use std::sync::Arc;
 
-/// Errors: those of the reference's table; on any of them nothing is created anywhere.
+/// Errors: those of TimescaleDB 2.13 for the same mistakes; on any of them nothing is created anywhere.
 pub async fn create_distributed(context: &mut Context<'_>, arguments: &Arguments) -> Result<Rows> {
     let Some(table) = table_to_convert(context, arguments)? else { return existing(context, arguments) };
     make(context, arguments, table).await

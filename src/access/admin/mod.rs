@@ -8,7 +8,7 @@
 //! warnings); users migrate with their scripts.
 //!
 //! Reading order: [`registry`] (which functions there are), [`calls`] (where a statement calls them), [`arguments`]
-//! (what they are given), [`context`] (what they may use), then the functions: [`data_nodes`], [`hypertables`],
+//! and [`constants`] (what they are given), [`context`] (what they may use), then the functions: [`data_nodes`], [`hypertables`],
 //! [`attach`], [`chunks`]; [`rows`] (what they return), [`views`].
 
 pub mod arguments;

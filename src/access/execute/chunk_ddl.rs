@@ -3,7 +3,7 @@
 //! A data node knows nothing of hypertables, so the table itself says what a chunk may hold: CHECK constraints on the
 //! time range and, with PostgreSQL's own hash functions, on the hash range. They are a safety net (rows are routed by
 //! the access node), and PostgreSQL's planner can use the time range. The text must be understood by stock PostgreSQL
-//! 12 and by the embedded server alike: names are quoted, types are spelt in full, literals carry their type.
+//! (14 or newer) and by the embedded server alike: names are quoted, types are spelt in full, literals carry their type.
 //!
 //! Defaults are left out: the access node has applied them.
 

@@ -5,8 +5,9 @@
 //!                                                   -> queue -> writer of dn2 -> …
 //! ```
 //!
-//! Promises: every replica of a chunk gets its rows; no more than a few batches per data node are held in memory, and a
-//! slow data node slows the source down; the first error stops all. Must not know: where the rows come from.
+//! Promises: every replica of a chunk gets its rows; memory is bounded in rows (per data node two
+//! pieces and the stash of `WRITER_STASH_ROWS_MAX` rows, so with very wide rows it is the width that counts), and a slow
+//! data node slows the source down; the first error stops all. Must not know: where the rows come from.
 //!
 //! Reading order: this file, [`writers`] (the streams), [`create`] (missing chunks), [`chunk_ddl`] (their tables).
 

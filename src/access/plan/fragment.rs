@@ -1,7 +1,7 @@
 //! What one data node is asked for, as a value that can be printed, and its SQL.
 //!
 //! ```text
-//! SELECT "hostname", max("usage_user")::double precision AS "max_1"
+//! SELECT "hostname", max("usage_user") AS "max_1"
 //!   FROM (SELECT "hostname", "time", "usage_user" FROM "s"."chunk_1" UNION ALL SELECT … FROM "s"."chunk_3") AS "cpu"
 //!   WHERE ("time" >= '2023-01-01 00:00:00+00'::timestamptz) GROUP BY 1 ORDER BY 1 ASC NULLS LAST LIMIT 5
 //! ```

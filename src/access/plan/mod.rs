@@ -13,7 +13,8 @@
 //!                                            dn2: SELECT host, max(v) FROM …
 //! ```
 //!
-//! Promises: the rows of a query do not depend on what was pushed down; every chunk that can hold a matching row is
+//! Promises: the rows of a query do not depend on what was pushed down, but for the two differences that [`render`] names
+//! and the last digits of floating-point sums that are added up in parts; every chunk that can hold a matching row is
 //! read from exactly one replica; what was not pushed down says why. Must not know: connections, transactions.
 //!
 //! Reading order: [`literal`], [`bucket`], [`render`] (expressions as SQL), [`bounds`], [`chunks`] (what to read

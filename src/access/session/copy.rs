@@ -1,8 +1,9 @@
 //! COPY FROM STDIN into a hypertable.
 //!
 //! The client's bytes come in calls, while writing rows is one long future that pulls them, in a task of its own: it may
-//! hold the catalog lock for a moment, and must get on though the client pauses. The channel between the two is short,
-//! so a client is slowed down to the pace of the slowest data node.
+//! hold the catalog lock for a moment, and must get on though the client pauses. The channel between the two is short:
+//! nothing is buffered beyond it, one unfinished row and what one message of the client decodes to, and a client is slowed
+//! down to the pace of the slowest data node.
 
 use crate::error::{Error, Result};
 use crate::host::Host;

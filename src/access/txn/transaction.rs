@@ -277,7 +277,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Some node, the catalog or nothing was written to.
+    /// Whether a data node or the catalog was written to.
     pub fn has_writes(&self) -> bool {
         let inner = self.inner();
         inner.members.values().any(|members| members.writer.is_some())

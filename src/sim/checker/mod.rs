@@ -1,7 +1,10 @@
 //! The judges: one file a property, pure over the history and the final state.
 //!
 //! Each returns violations that carry their evidence. A checker that finds nothing has looked at something: the
-//! runner reports how much.
+//! runner fails a workload of which no batch was acknowledged or no read succeeded, and its report has the counts.
+//!
+//! Reading order: this file, [`atomicity`], [`durability`], [`agreement`], [`leftovers`]. They know neither world nor
+//! cluster: `sim::observe` makes the final state, `sim::workload` the history.
 
 pub mod agreement;
 pub mod atomicity;

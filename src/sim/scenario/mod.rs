@@ -1,7 +1,7 @@
 //! Scenario files: a story of statements, faults and checks, told once and run in any world.
 //!
 //! `docs/scenario_format.md` is the grammar for people. [`parse`] reads a file into [`Step`]s, [`run`] carries them
-//! out against a [`World`](super::world::World), [`database`] is one client connection as sqllogictest wants it.
+//! out on a [`Stage`](super::stage::Stage), [`database`] is one client connection as sqllogictest wants it.
 //!
 //! A scenario file is sqllogictest (parsed by that crate, so its records mean here what they mean everywhere) plus
 //! directive lines of our own. Knows SQL as text only.
@@ -144,11 +144,22 @@ pub enum When {
     },
 }
 
-/// `workload batches clients=3 transactions=20 …`: see `sim::workload`.
+/// `workload batches writers=3 batches=12 …`: see `sim::workload`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadSpec {
     pub name: String,
     pub options: Vec<(String, String)>,
+}
+
+/// As a scenario has it, once what it left open is drawn.
+impl fmt::Display for Nemesis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.when {
+            When::Now => write!(f, "{}", self.fault),
+            When::After(delay, _) => write!(f, "{} after {delay:?}", self.fault),
+            When::At { probe, hits } => write!(f, "{} at {probe} hit {}", self.fault, hits.0),
+        }
+    }
 }
 
 impl fmt::Display for Fault {

@@ -1,6 +1,7 @@
 //! Scenario text to steps. Errors name file, line and the expected form.
 
 use super::{Action, ClusterSpec, Fault, How, Nemesis, Record, Scenario, Step, When, WorkloadSpec, WorldKind};
+use crate::probe;
 use crate::units::duration;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -218,18 +219,21 @@ fn split_when(rest: &str) -> Result<(&str, When), String> {
     }
     if let Some((fault, at)) = cut("at") {
         let form = || "expected: at PROBE, at PROBE hit 3 or at PROBE hit 1..5".to_string();
-        let (probe, hits) = match at.split_whitespace().collect::<Vec<_>>()[..] {
-            [probe] => (probe, (1, 1)),
-            [probe, "hit", hits] => {
+        let (name, hits) = match at.split_whitespace().collect::<Vec<_>>()[..] {
+            [name] => (name, (1, 1)),
+            [name, "hit", hits] => {
                 let (low, high) = hits.split_once("..").unwrap_or((hits, hits));
-                (probe, (low.parse().map_err(|_| form())?, high.parse().map_err(|_| form())?))
+                (name, (low.parse().map_err(|_| form())?, high.parse().map_err(|_| form())?))
             }
             _ => return Err(form()),
         };
         if hits.0 == 0 || hits.1 < hits.0 {
             return Err(form());
         }
-        return Ok((fault, When::At { probe: probe.to_string(), hits }));
+        if !probe::ALL.contains(&name) {
+            return Err(format!("unknown probe \"{name}\", expected one of: {}", probe::ALL.join(", ")));
+        }
+        return Ok((fault, When::At { probe: name.to_string(), hits }));
     }
     Ok((rest, When::Now))
 }
@@ -415,6 +419,10 @@ check all
     fn errors_name_file_line_and_expected_form() {
         let bad = |text: &str| parse("x.slt", text).unwrap_err().to_string();
         assert!(bad("\nnemesis explode dn1").starts_with("x.slt:2: expected: nemesis crash NODE"));
+        assert!(
+            bad("\n\nnemesis crash an at txn.preparedd")
+                .starts_with("x.slt:3: unknown probe \"txn.preparedd\", expected one of: ")
+        );
         assert!(bad("cluster data=many").contains("bad value in \"data=many\""));
         assert!(bad("advance soon").contains("expected for example 500ms"));
         assert!(bad("frobnicate").starts_with("x.slt:1: "));

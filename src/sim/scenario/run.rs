@@ -4,9 +4,9 @@ use super::database::{Maker, NO_ANSWER};
 use super::{Action, Fault, How, Record, Scenario, Step, When};
 use crate::error::Error;
 use crate::sim::checker::{self, Violation};
-use crate::sim::history::History;
+use crate::sim::history::{Counts, History};
 use crate::sim::observe;
-use crate::sim::stage::{ACCESS_NODE, Stage};
+use crate::sim::stage::{ACCESS_NODE, Purpose, Stage};
 use crate::sim::workload::{self, Batches};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,6 +38,15 @@ pub struct Played {
     pub goldens: Vec<Golden>,
     /// Armed faults that never struck.
     pub waiting: Vec<String>,
+    /// What the clients of workloads were told.
+    pub workload: Counts,
+}
+
+impl Played {
+    /// A run that ended before its first step.
+    pub fn without_steps(verdict: Verdict) -> Played {
+        Played { verdict, goldens: vec![], waiting: vec![], workload: Counts::default() }
+    }
 }
 
 /// Why a stage of this kind cannot play the scenario, if so.
@@ -51,7 +60,7 @@ pub fn refusal(scenario: &Scenario, stage: &dyn Stage) -> Option<String> {
 /// Plays all steps; stops at the first that does not hold.
 pub async fn play(scenario: &Scenario, stage: &mut dyn Stage) -> Played {
     if let Some(why) = refusal(scenario, stage) {
-        return Played { verdict: Verdict::Skipped { why }, goldens: vec![], waiting: vec![] };
+        return Played::without_steps(Verdict::Skipped { why });
     }
     let mut player = Player {
         stage,
@@ -59,7 +68,7 @@ pub async fn play(scenario: &Scenario, stage: &mut dyn Stage) -> Played {
         background: BTreeMap::new(),
         workload: None,
         history: History::default(),
-        table: None,
+        subject: None,
         goldens: vec![],
     };
     let mut verdict = Verdict::Ok;
@@ -80,7 +89,8 @@ pub async fn play(scenario: &Scenario, stage: &mut dyn Stage) -> Played {
             verdict = Verdict::Failed { line, message: format!("in the background on {name}: {message}") };
         }
     }
-    Played { verdict, waiting: player.stage.waiting(), goldens: player.goldens }
+    let (waiting, workload) = (player.stage.waiting(), player.history.counts());
+    Played { verdict, waiting, goldens: player.goldens, workload }
 }
 
 struct Player<'a> {
@@ -90,8 +100,8 @@ struct Player<'a> {
     background: BTreeMap<String, Background>,
     workload: Option<workload::Running>,
     history: History,
-    /// The table of the last workload.
-    table: Option<String>,
+    /// The last workload, whose table the judges look at.
+    subject: Option<Batches>,
     goldens: Vec<Golden>,
 }
 
@@ -116,8 +126,8 @@ impl Player<'_> {
             Action::Workload(spec) => {
                 let options = Batches::from_spec(spec)?;
                 let address = self.stage.address(ACCESS_NODE).expect("every stage has an access node");
-                let seed = self.stage.draw(0..=u64::MAX);
-                self.table = Some(options.table.clone());
+                let seed = self.stage.draw(Purpose::Workload, 0..=u64::MAX);
+                self.subject = Some(options.clone());
                 self.workload = Some(workload::start(&self.stage.host().clone(), &address, options, seed));
                 Ok(())
             }
@@ -142,7 +152,7 @@ impl Player<'_> {
             When::Now => {}
             When::After(low, high) => (*low, *high) = self.draw_duration((*low, *high)),
             When::At { hits, .. } => {
-                let hit = self.stage.draw(u64::from(hits.0)..=u64::from(hits.1)) as u32;
+                let hit = self.stage.draw(Purpose::Faults, u64::from(hits.0)..=u64::from(hits.1)) as u32;
                 *hits = (hit, hit);
             }
         }
@@ -151,7 +161,8 @@ impl Player<'_> {
 
     /// One duration of the range, as a range of one.
     fn draw_duration(&mut self, (low, high): (Duration, Duration)) -> (Duration, Duration) {
-        let drawn = Duration::from_millis(self.stage.draw(low.as_millis() as u64..=high.as_millis() as u64));
+        let millis = low.as_millis() as u64..=high.as_millis() as u64;
+        let drawn = Duration::from_millis(self.stage.draw(Purpose::Faults, millis));
         (drawn, drawn)
     }
 
@@ -233,6 +244,19 @@ impl Player<'_> {
         Ok(())
     }
 
+    /// Judges find nothing wrong with a workload of which nothing came to pass; that must not be a green run.
+    fn something_to_judge(&self) -> Result<(), String> {
+        let Some(subject) = &self.subject else { return Ok(()) };
+        let counts = self.history.counts();
+        if counts.acknowledged == 0 {
+            return Err(format!("no batch of the workload was acknowledged ({counts}): there is nothing to judge"));
+        }
+        if subject.readers > 0 && counts.reads == 0 {
+            return Err(format!("no read of the workload succeeded ({counts}): there is nothing to judge"));
+        }
+        Ok(())
+    }
+
     /// Runs checkers until they pass or the time to converge is over. Safety violations that cannot heal (a lost row)
     /// stay, of course; what only needs a moment (a prepared transaction) goes away.
     async fn check(&mut self, names: &[String]) -> Result<(), String> {
@@ -240,15 +264,22 @@ impl Player<'_> {
             self.await_workload().await?;
         }
         let checkers = checkers(names)?;
+        self.something_to_judge()?;
         let host = self.stage.host().clone();
         let deadline = host.monotonic() + CONVERGE_WITHIN;
         loop {
-            let found = match observe::final_state(self.stage, self.table.as_deref()).await {
-                Ok(state) => checkers.iter().flat_map(|(_, check)| check(&self.history, &state)).collect(),
-                Err(error) => {
-                    vec![Violation { checker: "liveness", evidence: format!("the cluster cannot be read: {error}") }]
-                }
-            };
+            let found =
+                match observe::final_state(self.stage, self.subject.as_ref().map(|subject| subject.table.as_str()))
+                    .await
+                {
+                    Ok(state) => checkers.iter().flat_map(|(_, check)| check(&self.history, &state)).collect(),
+                    Err(error) => {
+                        vec![Violation {
+                            checker: "liveness",
+                            evidence: format!("the cluster cannot be read: {error}"),
+                        }]
+                    }
+                };
             if found.is_empty() {
                 return Ok(());
             }

@@ -2,17 +2,19 @@
 //!
 //! [`simulated`] is the deterministic world, [`loopback`] real processes of this binary on 127.0.0.1, [`postgres`] the
 //! same with stock PostgreSQL servers as data nodes. A scenario sees addresses and faults only, so that the same file
-//! runs on all three.
+//! runs on all three. Reading order: this file, `simulated`, then `process`, `real`, `loopback`, `postgres`.
 
 pub mod loopback;
 pub mod postgres;
 pub mod process;
+pub mod real;
 pub mod simulated;
 
-use super::scenario::{Nemesis, WorldKind};
+use super::scenario::{ClusterSpec, Nemesis, WorldKind};
 use crate::error::Result;
 use crate::host::Host;
-use crate::wire::client::Address;
+use crate::node::{FIRST_DATABASE, data_node_host};
+use crate::wire::client::{Address, Connection};
 use async_trait::async_trait;
 use std::time::Duration;
 
@@ -24,6 +26,13 @@ pub const USER: &str = "postgres";
 
 /// The access node's name in scenarios.
 pub const ACCESS_NODE: &str = "an";
+
+/// What a number is drawn for: a scenario without its faults has the workload that it had with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Faults,
+    Workload,
+}
 
 #[async_trait]
 pub trait Stage: Send {
@@ -51,14 +60,35 @@ pub trait Stage: Send {
         self.host().sleep(duration).await;
     }
 
-    /// A number in `range`, from the run's seed.
-    fn draw(&mut self, range: std::ops::RangeInclusive<u64>) -> u64;
+    /// A number in `range`, from the run's seed; each purpose has a stream of its own.
+    fn draw(&mut self, purpose: Purpose, range: std::ops::RangeInclusive<u64>) -> u64;
 
-    /// Faults that were armed at a probe and have not struck: a story that went on without its villain.
+    /// Faults that were armed for later or at a probe and have not struck: a story that went on without its villain.
     fn waiting(&self) -> Vec<String> {
         Vec::new()
     }
 
     /// Tells the run's event log something (simulation only).
     fn note(&mut self, text: &str);
+}
+
+/// Names of all data nodes of a scenario, in order.
+fn data_node_names(spec: &ClusterSpec) -> Vec<String> {
+    (0..spec.data + spec.spare).map(|k| format!("node{k}")).collect()
+}
+
+/// Makes the cluster's database on the access node and adds the first `count` data nodes, as a user would.
+async fn make_cluster(stage: &mut dyn Stage, count: u16) -> Result<()> {
+    let host = stage.host().clone();
+    let access = stage.address(ACCESS_NODE).expect("every stage has an access node");
+    let first = Address { database: FIRST_DATABASE.to_string(), ..access.clone() };
+    Connection::open(&host, &first).await?.run(&format!("CREATE DATABASE {DATABASE}")).await?;
+    let connection = Connection::open(&host, &access).await?;
+    for k in 0..count {
+        let name = format!("node{k}");
+        let port = stage.address(&name).expect("one of the stage's data nodes").port;
+        let call = format!("SELECT add_data_node('{name}', host => '{}', port => {port})", data_node_host(k));
+        connection.run(&call).await?;
+    }
+    Ok(())
 }

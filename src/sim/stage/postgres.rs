@@ -1,33 +1,20 @@
 //! Stock PostgreSQL servers as data nodes, started here from the installed binaries, behind a real access node.
 
-use super::loopback::{REAL_WAIT_MAX, can_with_processes, make_cluster, server, strike_process};
+#![expect(clippy::disallowed_methods, reason = "finds, prepares and starts servers of the operating system")]
+
 use super::process::{Folder, Process, User, free_port};
-use super::{ACCESS_NODE, DATABASE, Stage, USER};
+use super::real::RealStage;
+use super::{USER, data_node_names};
 use crate::error::{Error, Result, codes};
-use crate::host::Host;
 use crate::host::real::real;
-use crate::sim::scenario::{ClusterSpec, Nemesis, WorldKind};
+use crate::sim::scenario::{ClusterSpec, WorldKind};
 use crate::wire::client::Address;
-use async_trait::async_trait;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
-
-/// One scenario's servers.
-pub struct Postgres {
-    host: Host,
-    servers: BTreeMap<String, Process>,
-    data_nodes: Vec<String>,
-    random: ChaCha8Rng,
-    _folder: Folder,
-}
 
 /// Where the newest installed PostgreSQL keeps its server binaries, if there is one.
 /// `HYPERTILE_POSTGRES_BIN` names another place.
-#[expect(clippy::disallowed_methods, reason = "looks for programs of the operating system")]
 pub fn installed() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("HYPERTILE_POSTGRES_BIN") {
         return Some(PathBuf::from(named));
@@ -45,38 +32,20 @@ pub fn installed() -> Option<PathBuf> {
     found.pop().map(|(_, bin)| bin)
 }
 
-impl Postgres {
-    /// `settings` are added to every PostgreSQL server's command line, as `max_prepared_transactions=64`.
-    pub async fn start(
-        program: &Path,
-        bin: &Path,
-        spec: &ClusterSpec,
-        seed: u64,
-        settings: &[&str],
-    ) -> Result<Postgres> {
-        let folder = Folder::new()?;
-        let host = real("client", &folder.path().join("client"))?;
-        let user = User::unprivileged()?;
-        let template = init(bin, folder.path(), user)?;
-        let data_nodes: Vec<String> = (0..spec.data + spec.spare).map(|k| format!("node{k}")).collect();
-        let mut servers = BTreeMap::new();
-        for name in &data_nodes {
-            let port = free_port(&host).await?;
-            servers.insert(name.clone(), postgres(bin, folder.path(), &template, name, port, user, settings)?);
-        }
-        let names: Vec<(String, u16)> = data_nodes
-            .iter()
-            .enumerate()
-            .map(|(k, name)| (format!("dn{k}.example.com"), servers[name].address().port))
-            .collect();
-        let access = server(program, folder.path(), ACCESS_NODE, free_port(&host).await?, &names);
-        servers.insert(ACCESS_NODE.to_string(), access);
-        super::loopback::start_all(&host, &mut servers).await?;
-        let mut stage =
-            Postgres { host, servers, data_nodes, random: ChaCha8Rng::seed_from_u64(seed), _folder: folder };
-        make_cluster(&mut stage, &|k| format!("dn{k}.example.com"), spec.data).await?;
-        Ok(stage)
+/// Starts one scenario's servers and makes them a cluster. `settings` are added to every PostgreSQL server's command
+/// line, as `max_prepared_transactions=64`.
+pub async fn start(program: &Path, bin: &Path, spec: &ClusterSpec, seed: u64, settings: &[&str]) -> Result<RealStage> {
+    let folder = Folder::new()?;
+    let host = real("client", &folder.path().join("client"))?;
+    let user = User::unprivileged()?;
+    let template = init(bin, folder.path(), user)?;
+    let mut servers = BTreeMap::new();
+    for name in data_node_names(spec) {
+        let port = free_port(&host).await?;
+        let server = postgres(bin, folder.path(), &template, &name, port, user, settings)?;
+        servers.insert(name, server);
     }
+    RealStage::start(WorldKind::Postgres, program, spec, seed, host, folder, servers).await
 }
 
 /// Runs initdb once; every server starts from a copy.
@@ -131,7 +100,6 @@ fn postgres(
     }))
 }
 
-#[expect(clippy::disallowed_methods, reason = "prepares folders for real servers")]
 fn make_dir(path: &Path, user: Option<User>) -> Result<()> {
     std::fs::create_dir_all(path)?;
     if let Some(user) = user {
@@ -151,46 +119,4 @@ fn run(mut command: Command, user: Option<User>, folder: &Path) -> Result<()> {
     }
     let text = String::from_utf8_lossy(&output.stderr);
     Err(Error::new(codes::CANNOT_CONNECT, format!("{:?} failed: {}", command.get_program(), text.trim())))
-}
-
-#[async_trait]
-impl Stage for Postgres {
-    fn kind(&self) -> WorldKind {
-        WorldKind::Postgres
-    }
-
-    fn host(&self) -> &Host {
-        &self.host
-    }
-
-    fn address(&self, node: &str) -> Option<Address> {
-        let server = self.servers.get(node)?;
-        Some(Address { database: DATABASE.to_string(), ..server.address().clone() })
-    }
-
-    fn data_nodes(&self) -> Vec<String> {
-        self.data_nodes.clone()
-    }
-
-    fn can(&self, nemesis: &Nemesis) -> std::result::Result<(), String> {
-        can_with_processes(WorldKind::Postgres, nemesis)
-    }
-
-    async fn strike(&mut self, nemesis: &Nemesis) -> Result<()> {
-        strike_process(&self.host, &mut self.servers, nemesis).await
-    }
-
-    async fn heal(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    fn draw(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
-        self.random.random_range(range)
-    }
-
-    fn note(&mut self, _text: &str) {}
-
-    async fn advance(&mut self, duration: Duration) {
-        self.host.sleep(duration.min(REAL_WAIT_MAX)).await;
-    }
 }

@@ -1,10 +1,10 @@
 //! The deterministic world: every node a machine of a simulated [`World`], one seed one run.
 
-use super::loopback::make_cluster;
-use super::{ACCESS_NODE, DATABASE, Stage, USER};
+use super::{ACCESS_NODE, DATABASE, Purpose, Stage, USER, data_node_names, make_cluster};
 use crate::error::{Error, Result, codes};
 use crate::host::Host;
-use crate::node::{Config, FIRST_DATABASE, Server};
+use crate::node::{Config, FIRST_DATABASE, Server, data_node_host};
+use crate::sim::chance::Stream;
 use crate::sim::clock::ClockFault;
 use crate::sim::record::Crash;
 use crate::sim::report::{Sabotage, Simulated};
@@ -27,9 +27,17 @@ pub struct SimulatedStage {
     world: World,
     host: Host,
     data_nodes: Vec<String>,
-    random: crate::sim::chance::Stream,
-    /// Faults armed at probes, as the scenario has them.
-    armed: Vec<(StrikeId, String)>,
+    faults: Stream,
+    workload: Stream,
+    /// Faults for later, as the scenario has them.
+    armed: Vec<(Armed, String)>,
+}
+
+/// What an armed fault waits for.
+enum Armed {
+    Probe(StrikeId),
+    /// Simulated time since the start of the run.
+    Time(Duration),
 }
 
 /// Plays a scenario in a world of its own.
@@ -51,24 +59,24 @@ pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage) -> (Played, Simul
 }
 
 fn failed(message: String) -> Played {
-    Played { verdict: Verdict::Failed { line: 0, message }, goldens: vec![], waiting: vec![] }
+    Played::without_steps(Verdict::Failed { line: 0, message })
 }
 
 impl SimulatedStage {
     async fn start(world: World, spec: &ClusterSpec, sabotage: Sabotage) -> Result<SimulatedStage> {
-        let data_nodes: Vec<String> = (0..spec.data + spec.spare).map(|k| format!("node{k}")).collect();
-        for (k, name) in data_nodes.iter().enumerate() {
-            world.alias(&host_name(k as u16), name);
+        let data_nodes = data_node_names(spec);
+        for (k, name) in (0..).zip(&data_nodes) {
+            world.alias(&data_node_host(k), name);
             world.start(name, |host| serve(host, Sabotage::default()));
         }
         world.start(ACCESS_NODE, move |host| serve(host, sabotage));
         let host = world.node("client");
-        let random = world.stream("scenario");
-        let mut stage = SimulatedStage { world, host, data_nodes, random, armed: Vec::new() };
+        let (faults, workload) = (world.stream("faults"), world.stream("workload"));
+        let mut stage = SimulatedStage { world, host, data_nodes, faults, workload, armed: Vec::new() };
         for name in stage.data_nodes.iter().map(String::as_str).chain([ACCESS_NODE]) {
             stage.wait_ready(name).await?;
         }
-        make_cluster(&mut stage, &host_name, spec.data).await?;
+        make_cluster(&mut stage, spec.data).await?;
         Ok(stage)
     }
 
@@ -143,10 +151,6 @@ impl SimulatedStage {
     }
 }
 
-fn host_name(k: u16) -> String {
-    format!("dn{k}.example.com")
-}
-
 /// What a simulated machine runs: the server, and nothing else. A store that cannot be opened after a crash is a
 /// failure of the run, which the panic makes it.
 async fn serve(host: Host, sabotage: Sabotage) {
@@ -184,10 +188,13 @@ impl Stage for SimulatedStage {
         let fault = self.translate(nemesis)?;
         match &nemesis.when {
             When::Now => self.world.inflict(&fault),
-            When::After(delay, _) => self.world.inflict(&world::Fault::After(*delay, Box::new(fault))),
+            When::After(delay, _) => {
+                self.armed.push((Armed::Time(self.world.elapsed() + *delay), nemesis.to_string()));
+                self.world.inflict(&world::Fault::After(*delay, Box::new(fault)));
+            }
             When::At { probe, hits } => {
                 let id = self.world.strike_at(probe.clone(), u64::from(hits.0), fault);
-                self.armed.push((id, format!("{} at {probe} hit {}", nemesis.fault, hits.0)));
+                self.armed.push((Armed::Probe(id), nemesis.to_string()));
             }
         }
         Ok(())
@@ -198,12 +205,19 @@ impl Stage for SimulatedStage {
         Ok(())
     }
 
-    fn draw(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
-        self.random.random_range(range)
+    fn draw(&mut self, purpose: Purpose, range: std::ops::RangeInclusive<u64>) -> u64 {
+        match purpose {
+            Purpose::Faults => self.faults.random_range(range),
+            Purpose::Workload => self.workload.random_range(range),
+        }
     }
 
     fn waiting(&self) -> Vec<String> {
-        self.armed.iter().filter(|(id, _)| !self.world.has_struck(*id)).map(|(_, text)| text.clone()).collect()
+        let struck = |armed: &Armed| match armed {
+            Armed::Probe(id) => self.world.has_struck(*id),
+            Armed::Time(at) => self.world.elapsed() >= *at,
+        };
+        self.armed.iter().filter(|(armed, _)| !struck(armed)).map(|(_, text)| text.clone()).collect()
     }
 
     fn note(&mut self, text: &str) {

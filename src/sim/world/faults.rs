@@ -194,15 +194,6 @@ impl World {
         self.part(from, to, true);
     }
 
-    /// No messages between nodes of different groups.
-    pub fn partition_groups(&self, groups: &[&[&str]]) {
-        for (index, left) in groups.iter().enumerate() {
-            for right in &groups[index + 1..] {
-                self.partition(left, right);
-            }
-        }
-    }
-
     fn part(&self, left: &[impl AsRef<str>], right: &[impl AsRef<str>], one_way: bool) {
         for from in left {
             for to in right {

@@ -60,11 +60,6 @@ impl World {
         !lock(&self.0.probes).armed.contains_key(&strike)
     }
 
-    /// Takes all armed faults back.
-    pub fn disarm(&self) {
-        lock(&self.0.probes).clear();
-    }
-
     /// How often each node reached each probe.
     pub fn probe_hits(&self) -> BTreeMap<(String, &'static str), u64> {
         let probes = lock(&self.0.probes);

@@ -64,6 +64,7 @@ where
 }
 
 /// A fresh thread, because madsim seeds the standard library's hash maps once per thread.
+#[expect(clippy::disallowed_methods, reason = "the thread is that of the simulation itself")]
 fn on_fresh_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = std::thread::Builder::new().name("simulation".to_string()).stack_size(STACK_BYTES);
     let thread = thread.spawn(work).expect("a thread can be started; simulations do not nest");

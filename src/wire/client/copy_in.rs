@@ -3,6 +3,7 @@
 use super::calls::Call;
 use crate::error::Result;
 use crate::sql::copy_options::{CopyFormat, CopyOptions};
+use crate::wire::COPY_DATA_BYTES_MAX;
 use crate::wire::copy::CopyEncoder;
 use crate::wire::values::Format;
 use arrow::datatypes::SchemaRef;
@@ -11,9 +12,6 @@ use bytes::Bytes;
 use futures::SinkExt;
 use std::pin::Pin;
 use tokio_postgres::CopyInSink;
-
-/// Longest CopyData sent: far below what any server takes, large enough to make its header nothing.
-const COPY_DATA_BYTES_MAX: usize = 256 << 10;
 
 /// A COPY FROM STDIN under way. Dropping it aborts the copy (and with it the remote transaction).
 pub struct CopyIn {

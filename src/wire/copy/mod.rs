@@ -1,7 +1,7 @@
 //! COPY streams: text, csv and binary, both directions. PostgreSQL documentation, COPY, "File Formats".
 //!
-//! A decoder turns pieces of any size into batches and keeps no more than one batch and one unfinished row; an
-//! encoder turns batches into bytes. Neither knows where the bytes come from or go to.
+//! A decoder turns pieces of any size into batches. Between two pieces it keeps no more than one batch and one unfinished
+//! row; while it works it also holds the batches that the piece decodes to, so the caller bounds the piece. An encoder turns batches into bytes. Neither knows where the bytes come from or go to.
 //!
 //! Reading order: this file, `lines` (where a row of text ends), `fields` (text and csv rows into values), `binary`,
 //! `encode`.
@@ -25,7 +25,7 @@ use binary::BinaryRows;
 use bytes::{Bytes, BytesMut};
 use fields::LineRows;
 
-/// CopyData bytes in, batches out. Holds at most one batch and one partial row. After an error it must be dropped.
+/// CopyData bytes in, batches out. Between calls it holds at most one batch and one partial row. After an error it must be dropped.
 pub struct CopyDecoder {
     rows: Rows,
     target: Target,

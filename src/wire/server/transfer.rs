@@ -4,12 +4,9 @@ use super::link::Link;
 use super::message::Message;
 use super::{Failure, Stop, reply};
 use crate::error::{Error, Result, codes};
-use crate::wire::{CopyChunk, CopySink};
+use crate::wire::{COPY_DATA_BYTES_MAX, CopyChunk, CopySink};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-
-/// Longest CopyData we send: a client need not hold more than this at once.
-const COPY_DATA_BYTES_MAX: usize = 256 << 10;
 
 /// Takes CopyData until CopyDone; returns the rows stored. The sink's own pace is the client's: while it works, no
 /// more than the read-ahead is taken from the network. An error drops the sink, which abandons the copy.
