@@ -62,8 +62,18 @@ pub const CATALOG_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// other on different nodes are not seen by either node: this ends them.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a data node may take nothing of a COPY. Beyond [`LOCK_TIMEOUT`], which it should have enforced itself.
+/// How long a data node may take nothing of a COPY. Beyond [`LOCK_TIMEOUT`], which both kinds of data nodes enforce.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// A connection on which nothing has been heard for so long is probed by TCP, whichever end opened it: a machine that lost
+/// its power says nothing, and who only waits for its next statement would keep its locks for ever.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+
+/// Pause between two probes, and after the last one.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// So many unanswered probes break the connection.
+pub const KEEPALIVE_PROBES: u32 = 3;
 
 /// Rows that nobody wants any more are read to their end for so long, to keep the connection.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);

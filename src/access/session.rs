@@ -41,6 +41,7 @@ use claims::Claims;
 use participant::Participant;
 use postgres_types::Type;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One client's state.
 pub struct AccessSession {
@@ -247,6 +248,10 @@ impl Frontend for AccessSession {
 
     fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
         self.session.take_parameter_changes()
+    }
+
+    fn idle_limit(&self) -> Option<(Duration, Error)> {
+        self.session.idle_limit()
     }
 
     fn format(&self) -> Format {

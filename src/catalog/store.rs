@@ -6,6 +6,11 @@
 //! When the disk fails in the middle of a commit, only the file knows whether it took place. The store closes the file,
 //! opens it again and looks. If that fails as well (the disk is full, or dying), the caller gets `08007`, the
 //! transaction is [in doubt](Store::in_doubt), and every later call tries again to open the file.
+//!
+//! After a failed *sync* not even the file can be asked: the kernel may show pages that the disk does not have, count
+//! them as written, and sync them never again. A decision read there would be acted upon, and be gone after a power
+//! loss. So the commit is in doubt, and the file stays closed until the server is restarted; readers go on with what was
+//! confirmed before. (The engine's writer does the same.)
 
 mod file;
 
@@ -98,7 +103,7 @@ impl Store {
     }
 
     /// Opens the file again if a disk error closed it. `Ok` means that nothing is in doubt.
-    /// Errors: those of [`Store::open`]; try again later.
+    /// Errors: those of [`Store::open`]; try again later. `58030` until a restart once a sync has failed.
     pub async fn settle(&self) -> Result<()> {
         self.write(|file| file.open().map(|_| ())).await
     }

@@ -97,6 +97,12 @@ impl Engine {
         self.core.prepared().iter().map(|(gid, record)| record.describe(gid)).collect()
     }
 
+    /// Whether a prepared transaction has rows for the table. If it has none, [`Engine::statistics`] called *afterwards*
+    /// counts the rows of all that were prepared before and have been committed since.
+    pub fn has_prepared_rows(&self, table: u64) -> bool {
+        self.core.prepared().values().any(|record| record.tables.contains(&table))
+    }
+
     /// Errors: `42704` `prepared transaction with identifier "…" does not exist`.
     pub async fn commit_prepared(&self, gid: &str) -> Result<()> {
         self.core.submit(Job::Resolve { gid: gid.to_string(), commit: true }).wait().await

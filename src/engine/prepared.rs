@@ -4,6 +4,7 @@ use super::Prepared;
 use super::snapshot::Ddl;
 use crate::error::{Error, Result, codes};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Everything that the decision needs, besides the pending segments that carry the transaction's number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ pub(super) struct Record {
     /// Microseconds since 1970 UTC.
     pub prepared_at: i64,
     pub ddl: Ddl,
+    /// Ids of the tables that it has rows for.
+    #[serde(default)]
+    pub tables: BTreeSet<u64>,
 }
 
 impl Record {

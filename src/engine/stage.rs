@@ -163,8 +163,9 @@ impl<'t> Stage<'t> {
 
     fn prepare(&mut self, gid: &str, owner: &str, prepared_at: i64, work: &Work) -> Result<(), Fault> {
         self.spill(work.transaction, &work.tail)?;
-        let record =
-            Record { transaction: work.transaction, owner: owner.to_string(), prepared_at, ddl: work.ddl.clone() };
+        let tables = self.pending_of(work.transaction)?.into_iter().map(|(_, (table, ..))| table).collect();
+        let (transaction, owner, ddl) = (work.transaction, owner.to_string(), work.ddl.clone());
+        let record = Record { transaction, owner, prepared_at, ddl, tables };
         self.prepared.insert(gid, record.to_bytes().as_slice())?;
         self.effects.push(Effect::Prepared { gid: gid.to_string(), record });
         Ok(())

@@ -22,6 +22,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// `2BP01`: something else depends on it.
 const DEPENDENT_OBJECTS_STILL_EXIST: SqlState = SqlState::new("2BP01");
@@ -45,6 +46,8 @@ pub struct Transaction {
     entered: bool,
     /// The writer will end it, not `drop`.
     handed_over: bool,
+    /// How long it waits for another transaction's keys; `None`: until that one ends.
+    lock_timeout: Option<Duration>,
 }
 
 /// What one transaction has appended to one table.
@@ -80,6 +83,7 @@ impl Transaction {
             doomed: None,
             entered: false,
             handed_over: false,
+            lock_timeout: None,
         }
     }
 
@@ -107,6 +111,11 @@ impl Transaction {
     /// May still be changed before the first statement.
     pub fn set_isolation(&mut self, isolation: Isolation) {
         self.isolation = isolation;
+    }
+
+    /// How long each wait for another transaction may take from now on; `None`: as long as that one is open.
+    pub fn set_lock_timeout(&mut self, limit: Option<Duration>) {
+        self.lock_timeout = limit;
     }
 
     /// Something would be lost by a rollback.
@@ -190,8 +199,23 @@ impl Transaction {
         Ok(())
     }
 
+    /// Keeps others from dropping the table until this transaction ends. Errors: `42P01` it is gone by now, `40001` its
+    /// name belongs to another one by now; `55006` while another open transaction drops it or its schema.
+    pub fn hold_table(&mut self, table: &Table) -> Result<()> {
+        self.hold_relation(&table.name)?;
+        match self.newest().table(&table.name).map(|now| now.id) {
+            Some(id) if id == table.id => Ok(()),
+            Some(_) => {
+                let message = format!("table \"{}\" was replaced by another transaction", table.name);
+                Err(Error::new(codes::SERIALIZATION_FAILURE, message).with_hint("Run the transaction again."))
+            }
+            None => Err(Error::new(codes::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", table.name))),
+        }
+    }
+
     /// Appends rows; the batch has the table's schema. Errors: `23505` with DETAIL `Key (a)=(1) already exists.`;
-    /// waits while another transaction holds the same key undecided; `40P01` if that one waits for this one.
+    /// waits while another transaction holds the same key undecided; `40P01` if that one waits for this one, `55P03`
+    /// after [`lock_timeout`](Transaction::set_lock_timeout).
     /// After an error, or when dropped half-way, the caller should roll back: some of the rows may be in.
     pub async fn append(&mut self, table: &Arc<Table>, batch: RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
@@ -204,7 +228,7 @@ impl Transaction {
             Entry::Vacant(empty) => empty.insert(Rows::new(table)?),
         };
         let batch = conform(batch, &rows.schema, table)?;
-        claim_keys(&self.core, self.id, rows, &batch).await?;
+        claim_keys(&self.core, self.id, self.lock_timeout, rows, &batch).await?;
         // The keys are reserved and the rows not yet there: no await may come between.
         rows.buffer.push(batch)?;
         self.spill_while_large().await
@@ -409,10 +433,16 @@ impl Rows {
 
 /// Reserves the unique keys of a batch, waiting for undecided transactions that hold one of them. When this returns
 /// an error or is dropped, what the batch had reserved is free again.
-async fn claim_keys(core: &Arc<Core>, transaction: u64, rows: &Rows, batch: &RecordBatch) -> Result<()> {
+async fn claim_keys(
+    core: &Arc<Core>,
+    transaction: u64,
+    lock_timeout: Option<Duration>,
+    rows: &Rows,
+    batch: &RecordBatch,
+) -> Result<()> {
     let mut claims = Vec::new();
     for (index, codec) in rows.codecs.iter().enumerate() {
-        claims.push(claim(core, transaction, (rows.table.id, index), codec, batch).await?);
+        claims.push(claim(core, transaction, lock_timeout, (rows.table.id, index), codec, batch).await?);
     }
     claims.into_iter().for_each(Claim::keep);
     Ok(())
@@ -421,6 +451,7 @@ async fn claim_keys(core: &Arc<Core>, transaction: u64, rows: &Rows, batch: &Rec
 async fn claim<'a>(
     core: &'a Arc<Core>,
     transaction: u64,
+    lock_timeout: Option<Duration>,
     space: KeySpace,
     codec: &KeyCodec,
     batch: &RecordBatch,
@@ -447,7 +478,11 @@ async fn claim<'a>(
                 }
             }
         };
-        core.locks.wait(transaction, holder).await?;
+        let ended = core.locks.wait(transaction, holder);
+        match lock_timeout {
+            None => ended.await?,
+            Some(limit) => core.host.timeout(limit, ended).await.unwrap_or_else(|_| Err(lock_timeout_passed()))?,
+        }
     }
 }
 
@@ -496,6 +531,10 @@ fn conform(batch: RecordBatch, schema: &SchemaRef, table: &Table) -> Result<Reco
     }
     RecordBatch::try_new(schema.clone(), batch.columns().to_vec())
         .map_err(|e| Error::internal(format!("rows do not fit table \"{}\": {e}", table.name)))
+}
+
+fn lock_timeout_passed() -> Error {
+    Error::new(codes::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout")
 }
 
 fn unknown_schema(name: &str) -> Error {

@@ -9,6 +9,7 @@
 //! | a file that was created or removed stays so | the folder that holds its name is synced before the call returns |
 //! | a small file is old or new, never half | written beside, synced, renamed over, folder synced |
 //! | small messages leave at once | `TCP_NODELAY` on both ends |
+//! | a peer that is gone without a word is noticed | TCP keepalive on both ends: after 25 s in which it answers nothing, a waiting read fails |
 //!
 //! Everything here that takes tokio's sockets, timers or tasks must be called from inside a tokio runtime.
 
@@ -19,7 +20,9 @@
 )]
 
 use super::{Clock, Disk, Entropy, Host, Listener, Net, Stream, TaskHandle, Tasks};
+use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
 use futures::future::BoxFuture;
+use socket2::{SockRef, TcpKeepalive};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -76,12 +79,30 @@ impl Net for RealNet {
             Some((address, mapped)) => (address.clone(), *mapped),
             None => (host.to_string(), port),
         };
-        Box::pin(async move {
-            let stream = TcpStream::connect((host.as_str(), port)).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream) as Stream)
-        })
+        Box::pin(async move { Ok(Box::new(dial(&host, port).await?) as Stream) })
     }
+}
+
+async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
+    Ok(stream)
+}
+
+async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = listener.accept().await?;
+    // A peer that hung up between the handshake and here makes this fail on some systems; the session
+    // will see the end of the stream anyway, and the listener must not stop over it.
+    let _ = stream.set_nodelay(true).and_then(|()| keep_alive(&stream));
+    Ok((stream, peer))
+}
+
+/// Has the kernel probe the peer while nothing is said. Not `TCP_USER_TIMEOUT`: it would also end a connection whose
+/// peer merely does not read for a while.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let probes = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(stream).set_tcp_keepalive(&probes.with_retries(KEEPALIVE_PROBES))
 }
 
 struct RealListener {
@@ -92,10 +113,7 @@ struct RealListener {
 impl Listener for RealListener {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
         Box::pin(async move {
-            let (stream, peer) = self.listener.accept().await?;
-            // A peer that hung up between the handshake and here makes this fail on some systems; the session
-            // will see the end of the stream anyway, and the listener must not stop over it.
-            let _ = stream.set_nodelay(true);
+            let (stream, peer) = accept(&self.listener).await?;
             Ok((Box::new(stream) as Stream, peer))
         })
     }

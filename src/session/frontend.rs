@@ -2,7 +2,7 @@
 
 use super::{NoExtension, Session};
 use crate::engine::Engine;
-use crate::error::{Notice, Result};
+use crate::error::{Error, Notice, Result};
 use crate::host::Host;
 use crate::sql::statement::{self, Statement};
 use crate::wire::values::Format;
@@ -10,6 +10,7 @@ use crate::wire::{Description, Frontend, Outcome, Parameter, Startup, Transactio
 use async_trait::async_trait;
 use postgres_types::Type;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Serves one client from one engine.
 pub struct PlainFrontend {
@@ -65,6 +66,10 @@ impl Frontend for PlainFrontend {
 
     fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
         self.session.take_parameter_changes()
+    }
+
+    fn idle_limit(&self) -> Option<(Duration, Error)> {
+        self.session.idle_limit()
     }
 
     fn format(&self) -> Format {

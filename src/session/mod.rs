@@ -32,7 +32,7 @@ pub use frontend::PlainFrontend;
 
 use crate::engine::Engine;
 use crate::engine::table::Table;
-use crate::error::{Error, Notice, Result, Severity, codes};
+use crate::error::{Error, Notice, Result, Severity, SqlState, codes};
 use crate::host::Host;
 use crate::ids::RelationName;
 use crate::sql::functions::Environment;
@@ -168,14 +168,26 @@ impl Session {
         limit
     }
 
+    /// How long the client may keep silent now, and what it is told after that. Errors inside: `25P03`, `57P05`.
+    pub fn idle_limit(&self) -> Option<(Duration, Error)> {
+        let (name, code, message) = match self.in_block() {
+            true => ("idle_in_transaction_session_timeout", "25P03", "idle-in-transaction timeout"),
+            false => ("idle_session_timeout", "57P05", "idle-session timeout"),
+        };
+        let limit = self.settings().duration(name)?;
+        Some((limit, Error::new(SqlState::new(code), format!("terminating connection due to {message}"))))
+    }
+
     /// The local transaction, to be prepared by somebody else. [`Session::finish`] then ends what is left of it here.
     pub fn take_local(&mut self) -> Option<crate::engine::Transaction> {
         self.current.take()
     }
 
-    /// Gives an empty table another definition. Errors: the engine's.
+    /// Gives an empty table another definition, or the same again: its name is held until the transaction ends, through
+    /// a crash if it has prepared. Errors: the engine's.
     pub fn redefine(&mut self, table: Table) -> Result<Arc<Table>> {
         let mut lease = self.current.lease()?;
+        lease.hold_table(&table)?;
         lease.drop_table(&table.name)?;
         lease.create_table(table)
     }
@@ -215,7 +227,10 @@ impl Session {
         self.facts.begin_statement();
         self.planner.begin_statement(self.facts.transaction_time());
         self.has_queried = true;
-        self.current.lease()?.begin_statement()
+        let lock_timeout = self.settings().duration("lock_timeout");
+        let mut lease = self.current.lease()?;
+        lease.set_lock_timeout(lock_timeout);
+        lease.begin_statement()
     }
 
     /// Ends the local transaction, implicit or explicit: commits it (`ok`, and it has not failed) or rolls it back.

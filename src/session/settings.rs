@@ -1,6 +1,7 @@
 //! A session's settings: names, values, what a transaction's end undoes.
 
 use crate::error::{Error, Result, SqlState, codes};
+use crate::limits;
 use crate::sql::functions::surroundings::SERVER_VERSION;
 use crate::sql::time_zone;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +41,8 @@ const ISOLATION_LEVELS: &[&str] = &["serializable", "repeatable read", "read com
 const LEVELS: &[&str] =
     &["debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice", "warning", "error", "info"];
 
-/// Settings with a name without a dot. Those that only tune PostgreSQL's planner or storage are taken and kept.
+/// Settings with a name without a dot. Those that only tune PostgreSQL's planner or storage are taken and kept; so are
+/// the `tcp_keepalives`: the host gives all connections the defaults shown here.
 const KNOWN: &[Known] = &[
     reported("application_name", "", Kind::Text),
     known("bytea_output", "hex", Kind::OneOf(&["hex", "escape"])),
@@ -92,6 +94,9 @@ const KNOWN: &[Known] = &[
     known("statement_timeout", "0", Kind::Duration),
     known("synchronize_seqscans", "on", Kind::Bool),
     known("synchronous_commit", "on", Kind::Text),
+    known("tcp_keepalives_count", "3", Kind::Integer(0, 127)),
+    known("tcp_keepalives_idle", "10", Kind::Integer(0, 32_767)),
+    known("tcp_keepalives_interval", "5", Kind::Integer(0, 32_767)),
     reported("TimeZone", "UTC", Kind::TimeZone),
     known("transaction_deferrable", "off", Kind::Bool),
     known("transaction_isolation", "read committed", Kind::OneOf(ISOLATION_LEVELS)),
@@ -227,12 +232,17 @@ impl Settings {
     fn refresh(&mut self) {
         self.time_zone =
             self.get("TimeZone").ok().and_then(|name| time_zone::named(name).ok()).unwrap_or(chrono_tz::UTC);
-        let timeout = self.get("statement_timeout").ok().and_then(parse_milliseconds).unwrap_or(0);
-        self.statement_timeout = u64::try_from(timeout).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
+        self.statement_timeout = self.duration("statement_timeout");
     }
 
     pub fn time_zone(&self) -> chrono_tz::Tz {
         self.time_zone
+    }
+
+    /// A limit of time; `None` for 0, which means that there is none.
+    pub fn duration(&self, name: &str) -> Option<Duration> {
+        let milliseconds = self.get(name).ok().and_then(parse_milliseconds)?;
+        u64::try_from(milliseconds).ok().filter(|ms| *ms > 0).map(Duration::from_millis)
     }
 
     pub fn statement_timeout(&self) -> Option<Duration> {
@@ -367,6 +377,9 @@ fn show_milliseconds(milliseconds: i64) -> String {
     }
     if milliseconds == 0 { "0".into() } else { format!("{milliseconds}ms") }
 }
+
+const _: () = assert!(limits::KEEPALIVE_IDLE.as_secs() == 10 && limits::KEEPALIVE_INTERVAL.as_secs() == 5);
+const _: () = assert!(limits::KEEPALIVE_PROBES == 3);
 
 #[cfg(test)]
 mod tests {

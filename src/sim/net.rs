@@ -8,7 +8,8 @@
 //! | partition, also one-way | segments vanish: a connect hangs, an established stream stalls; after the heal it goes on with the retransmission delay that has built up | no wrong answers; statements fail or hang no longer than their deadlines |
 //! | loss | a segment arrives one retransmission later, and all behind it | as latency |
 //! | process crash | the machine closes the sockets: end of stream (all sent bytes still arrive), or reset if bytes lay unread; new connects are refused | as for any lost connection |
-//! | power loss | silence: an arbitrary tail of what was under way is lost, the peer learns nothing. If it writes while the machine is dark, that stalls; once the machine is back, it earns a reset | half-open connections are found by deadlines |
+//! | power loss | silence: an arbitrary tail of what was under way is lost, the peer learns nothing. If it writes while the machine is dark, that stalls; once the machine is back, it earns a reset | half-open connections are found by deadlines, or by keepalive |
+//! | keepalive | an end that has nothing under way and hears nothing for [`NetConfig::keepalive_idle`] after a power loss or a cut probes its peer; a machine that is back answers with a reset, and after [`NetConfig::keepalive_probes`] unanswered ones (25 s in all) the stream ends as if reset (Linux calls it timed out) | a server lets go of what a lost client held |
 //!
 //! Not injected, because TCP's checksums and sequence numbers keep them from us: corrupted, duplicated or
 //! reordered bytes within a stream.
@@ -55,6 +56,8 @@ pub enum Due {
     Acknowledgement { connection: u64, sender: End, bytes: usize },
     /// A reset reaches this end.
     Reset { connection: u64, at: End },
+    /// This end asks whether its peer is still there, so many times in vain before.
+    Probe { connection: u64, at: End, unanswered: u32 },
 }
 
 /// The network of one run.
@@ -119,6 +122,7 @@ impl Network {
             Due::Arrival { connection, from } => state.arrive(connection, from),
             Due::Acknowledgement { connection, sender, bytes } => state.acknowledge(connection, sender, bytes),
             Due::Reset { connection, at } => state.reset(connection, at),
+            Due::Probe { connection, at, unanswered } => state.probe(connection, at, unanswered),
         });
     }
 

@@ -30,6 +30,8 @@ pub enum Crash {
 pub enum Ending {
     Finished,
     Reset,
+    /// It did not tell: keepalive gave it up.
+    Unheard,
 }
 
 /// One thing that happened. Durations are simulated time since the start of the run.
@@ -181,6 +183,9 @@ impl fmt::Display for Event {
             }
             Event::Closed { from, to, connection, ending: Ending::Reset } => {
                 write!(f, "{from} -> {to} #{connection} reset")
+            }
+            Event::Closed { from, to, connection, ending: Ending::Unheard } => {
+                write!(f, "{from} -> {to} #{connection} given up, nothing was heard")
             }
             Event::Stalled { from, to, connection } => write!(f, "{from} -> {to} #{connection} stalls"),
             Event::Cut { from, to } => write!(f, "{from} -> {to} cut"),

@@ -15,13 +15,14 @@ pub(crate) mod test_host;
 mod toy;
 pub mod values;
 
-use crate::error::{Notice, Result};
+use crate::error::{Error, Notice, Result};
 use crate::sql::types::BatchStream;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
 use postgres_types::Type;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Longest CopyData sent, to clients and to data nodes: nobody need hold more than this at once, and its header is
 /// nothing beside it.
@@ -140,6 +141,11 @@ pub trait Frontend: Send + 'static {
 
     /// `InTransaction` and `Failed` inside an explicit block only; an implicit transaction counts as `Idle`.
     fn status(&self) -> TransactionStatus;
+
+    /// How long the client may keep silent before its next statement, and the error that ends the connection then.
+    fn idle_limit(&self) -> Option<(Duration, Error)> {
+        None
+    }
 
     /// Notices since the last call, in order.
     fn take_notices(&mut self) -> Vec<Notice>;

@@ -92,6 +92,7 @@ impl Acceptor for Toy {
                 ("client_encoding".into(), "UTF8".into()),
             ],
             format: Format::default(),
+            idle_limit: None,
         })
     }
 }
@@ -104,6 +105,7 @@ pub struct Session {
     notices: Vec<Notice>,
     parameters: Vec<(String, String)>,
     format: Format,
+    idle_limit: Option<Duration>,
 }
 
 pub fn schema(columns: &[(&str, Type)]) -> SchemaRef {
@@ -262,6 +264,10 @@ impl Frontend for Session {
                 rows(RecordBatch::try_new(schema(&[("echo", Type::TEXT)]), vec![column])?)
             }
             "insert" => done("INSERT 0 1"),
+            "impatient" => {
+                self.idle_limit = Some(Duration::from_millis(50));
+                done("SET")
+            }
             "doom" => {
                 self.commit_fails = true;
                 done("INSERT 0 1")
@@ -311,6 +317,10 @@ impl Frontend for Session {
 
     fn status(&self) -> TransactionStatus {
         self.status
+    }
+
+    fn idle_limit(&self) -> Option<(Duration, Error)> {
+        Some((self.idle_limit?, Error::new(codes::WARNING, "idle")))
     }
 
     fn take_notices(&mut self) -> Vec<Notice> {

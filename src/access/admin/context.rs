@@ -22,13 +22,15 @@ pub trait Local: Send + Sync {
     /// A local table; without a schema it is looked for along the search path.
     fn table(&mut self, schema: Option<&str>, name: &str) -> Result<Option<Arc<Table>>>;
 
-    /// Keeps all other transactions from writing to the table until this one ends. Errors: `55P03`.
-    async fn claim(&mut self, table: &Table) -> Result<()>;
+    /// Keeps all other transactions from writing to the table until this one ends. Returns whether another one may have
+    /// given the table another meaning just before, unaware of rows that this one has for it. Errors: `55P03`.
+    async fn claim(&mut self, table: &Table) -> Result<bool>;
 
-    /// Neither committed rows nor this transaction's own are in it.
+    /// Neither committed rows nor this transaction's own are in it, nor those of prepared transactions.
     async fn is_empty(&mut self, table: &Arc<Table>) -> Result<bool>;
 
-    /// Gives an empty table another definition.
+    /// Gives an empty table another definition, or the same again; nobody else can drop it from now on. Errors: `42P01`,
+    /// `40001`, `55006` if somebody else has dropped it, has replaced it or is about to.
     async fn redefine(&mut self, table: Table) -> Result<()>;
 
     fn notice(&mut self, notice: Notice);

@@ -83,11 +83,14 @@ fn answer(arguments: &Arguments, hypertable: &Hypertable, created: bool) -> Rows
 async fn make(context: &mut Context<'_>, arguments: &Arguments, table: Arc<Table>) -> Result<Rows> {
     refuse_unsupported(arguments)?;
     // Before the catalog lock: who writes to the table may need that to go on.
-    context.local.claim(&table).await?;
+    let unguarded = context.local.claim(&table).await?;
     context.transaction.lock_catalog().await?;
     let state = context.state();
     // Another session may have been faster while we waited for the lock.
     if state.hypertable(&table.name).is_some() {
+        if unguarded {
+            return Err(overtaken(&table));
+        }
         return match table_to_convert(context, arguments)? {
             None => existing(context, arguments),
             Some(_) => Err(Error::internal("a hypertable vanished while the catalog was locked")),
@@ -104,10 +107,10 @@ async fn make(context: &mut Context<'_>, arguments: &Arguments, table: Arc<Table
     for notice in planned.notices {
         context.local.notice(notice);
     }
-    if let Some((table, notice)) = with_time_not_null(&table, &hypertable.dimensions[0].column) {
-        context.local.redefine(table).await?;
-        context.local.notice(notice);
-    }
+    let (definition, notice) = with_time_not_null(&table, &hypertable.dimensions[0].column);
+    // Also if nothing changes: whoever drops the table meanwhile would leave a catalog entry without one.
+    context.local.redefine(definition).await?;
+    notice.into_iter().for_each(|notice| context.local.notice(notice));
     for node in &hypertable.nodes {
         prepare_node(context, &node.name, &hypertable.chunk_schema).await?;
     }
@@ -221,14 +224,22 @@ fn interval_argument(constant: Option<&Constant>, time: &Column) -> Result<Optio
     }))
 }
 
-/// The table with NOT NULL on the time column, if it has none yet, and what the client is told.
-fn with_time_not_null(table: &Table, time: &str) -> Option<(Table, Notice)> {
-    let at = table.column(time).filter(|at| !table.columns[*at].not_null)?;
+/// A transaction with rows for the table that was must not commit: nobody would ever see them.
+fn overtaken(table: &Table) -> Error {
+    let message = format!("table \"{}\" was made a hypertable by another transaction", table.name.name);
+    Error::new(codes::SERIALIZATION_FAILURE, message)
+        .with_detail("This transaction has rows for the table that it was before.")
+        .with_hint("Run the transaction again.")
+}
+
+/// The table with NOT NULL on the time column, and what the client is told if it had none yet.
+fn with_time_not_null(table: &Table, time: &str) -> (Table, Option<Notice>) {
     let mut table = table.clone();
+    let Some(at) = table.column(time).filter(|at| !table.columns[*at].not_null) else { return (table, None) };
     table.columns[at].not_null = true;
     let mut notice = Notice::notice(codes::SUCCESS, format!("adding not-null constraint to column \"{time}\""));
     notice.error = notice.error.with_detail("Dimensions cannot have NULL values.");
-    Some((table, notice))
+    (table, Some(notice))
 }
 
 #[cfg(test)]

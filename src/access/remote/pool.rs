@@ -22,8 +22,8 @@ const SESSION_SETUP: &str = "SET search_path = pg_catalog; SET DateStyle = 'ISO'
 const _: () = assert!(LOCK_TIMEOUT.as_millis() == 30_000);
 
 /// When this machine loses its power, a server that waits for our next statement hears nothing: within half a minute it
-/// shall find out and let go of the locks. Sent along with the setup; a server that does not know these settings refuses
-/// them, which does no harm.
+/// shall find out and let go of the locks. Sent along with the setup, for stock PostgreSQL: the embedded server probes all
+/// its connections so, by itself.
 const KEEP_ALIVE: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +89,13 @@ impl Node {
 
     /// The heartbeats' connection has broken, or does not answer.
     pub fn forget_connections(&self) {
+        let mut idle = self.lock();
+        // In one step for those who take connections out of the pool or give them back: a connection is of the
+        // generation that it is taken for.
         self.pulse.send_modify(|pulse| pulse.generation += 1);
-        self.forget_idle();
+        let stale = std::mem::take(&mut *idle);
+        drop(idle);
+        drop(stale);
     }
 
     /// Without giving up requests under way.
@@ -183,10 +188,10 @@ impl Node {
 
     /// Takes a clean connection back, unless there are enough or its time has passed.
     pub fn give_back(&self, user: &str, connection: Connection, generation: u64) {
+        let mut idle = self.lock();
         if generation != self.generation() || connection.is_closed() {
             return;
         }
-        let mut idle = self.lock();
         let connections = idle.entry(user.into()).or_default();
         if connections.len() < IDLE_CONNECTIONS_MAX {
             connections.push(connection);

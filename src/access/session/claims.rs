@@ -9,6 +9,8 @@
 //!                                                └──────────  own(t), then: is it empty?
 //! ```
 //!
+//! Rows of a prepared transaction have no session to claim anything: `own` is followed by a look for them, too.
+//!
 //! Waiting is bounded: two sessions that wait for each other's tables would otherwise do so for ever.
 
 use crate::error::{Error, Result, codes};
@@ -59,18 +61,20 @@ impl Claims {
         Ok(())
     }
 
-    /// For giving the table another meaning. Errors: `55P03`.
-    pub async fn own(&mut self, host: &Host, tables: &Tables, name: &RelationName) -> Result<()> {
+    /// For giving the table another meaning. Returns whether others may have done so meanwhile *although this
+    /// transaction has rows for it*: a shared claim is given up for the wait (two transactions that both want to own
+    /// what they share would wait for each other), and whoever owns the table next does not see those rows. Errors:
+    /// `55P03`.
+    pub async fn own(&mut self, host: &Host, tables: &Tables, name: &RelationName) -> Result<bool> {
         if let Some(Claim::Owned { .. }) = self.0.get(name) {
-            return Ok(());
+            return Ok(false);
         }
-        // What this transaction itself has written there, it can see.
-        self.0.remove(name);
+        let shared = self.0.remove(name).is_some();
         let guard = host.timeout(CATALOG_LOCK_TIMEOUT, tables.lock(name).write_owned()).await;
         let guard =
             guard.map_err(|_| unavailable(name, "Other transactions that have written to it have not ended."))?;
         self.0.insert(name.clone(), Claim::Owned { _guard: guard });
-        Ok(())
+        Ok(shared)
     }
 }
 

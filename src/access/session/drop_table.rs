@@ -2,8 +2,8 @@
 
 use crate::access::txn::Transaction;
 use crate::catalog::{Change, Hypertable, State};
-use crate::error::Result;
-use crate::ids::HypertableId;
+use crate::error::{Error, Result, codes};
+use crate::ids::{HypertableId, RelationName};
 use std::collections::BTreeMap;
 
 /// Drops the chunks and the catalog entries as part of `transaction`; the local table is left to the caller.
@@ -17,6 +17,13 @@ pub async fn drop_chunks(transaction: &Transaction, hypertable: HypertableId) ->
         transaction.join(&node).await?.run(&sql).await?;
     }
     transaction.change(Change::DropHypertable { hypertable: hypertable.id })
+}
+
+/// The table became a hypertable after the catalog was looked at. Dropping it as a plain one would leave the catalog's
+/// half of it.
+pub fn overtaken(name: &RelationName) -> Error {
+    let message = format!("table \"{}\" was made a hypertable by another transaction", name.name);
+    Error::new(codes::SERIALIZATION_FAILURE, message).with_hint("Drop it again.")
 }
 
 /// One statement per data node that holds chunks.
@@ -36,7 +43,7 @@ mod tests {
     use super::*;
     use crate::catalog::{Chunk, HypertableNode};
     use crate::chunk::slice::Hypercube;
-    use crate::ids::{ChunkId, RelationName};
+    use crate::ids::ChunkId;
 
     #[test]
     fn every_replica_is_dropped_with_one_statement_a_node() {

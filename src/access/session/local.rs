@@ -63,11 +63,15 @@ impl Local for LocalSession<'_> {
         Ok(None)
     }
 
-    async fn claim(&mut self, table: &Table) -> Result<()> {
+    async fn claim(&mut self, table: &Table) -> Result<bool> {
         self.claims.own(&self.cluster.host, &self.cluster.tables, &table.name).await
     }
 
     async fn is_empty(&mut self, table: &Arc<Table>) -> Result<bool> {
+        // First: what was prepared and has been committed by now is found by the next look.
+        if self.cluster.engine.has_prepared_rows(table.id) {
+            return Ok(false);
+        }
         // A REPEATABLE READ snapshot may be older than the rows; they count all the same.
         if self.cluster.engine.statistics().iter().any(|now| now.id == table.id && now.rows > 0) {
             return Ok(false);

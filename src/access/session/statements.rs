@@ -11,7 +11,7 @@ use crate::access::txn::Transaction;
 use crate::access::{execute, plan};
 use crate::catalog::{Hypertable, State};
 use crate::error::{Error, Result, SqlState};
-use crate::ids::quote_identifier;
+use crate::ids::{RelationName, quote_identifier};
 use crate::session::parameters::Bound;
 use crate::session::query::{text_rows, timed_out};
 use crate::session::{Extension, insert};
@@ -97,6 +97,7 @@ impl AccessSession {
         results: Results,
     ) -> Result<Outcome> {
         self.claim_target(&statement.kind).await?;
+        let mut dropped = Vec::new();
         let view = self.view(mentions, results)?;
         match &statement.kind {
             Kind::Query(query) if view.reads_hypertables() => {
@@ -121,13 +122,22 @@ impl AccessSession {
                     return Ok(outcome);
                 }
             }
-            Kind::DropTable { names, .. } => self.drop_chunks(&view, names).await?,
+            Kind::DropTable { names, .. } => dropped = self.drop_chunks(&view, names).await?,
             Kind::DropSchema { name, .. } => refuse_to_drop(name, &view.state)?,
             Kind::Unsupported(_) => self.refuse_on_hypertables(&view.state, &statement.text)?,
             _ => {}
         }
         let overlay = view.overlay(self)?;
-        self.session.execute(statement, bound.types, bound.values.to_vec(), &overlay).await
+        let outcome = self.session.execute(statement, bound.types, bound.values.to_vec(), &overlay).await?;
+        // Only now are the names held: until then another session could commit a hypertable of one of them.
+        let state = view.transaction.state();
+        if let Some(name) = dropped.iter().find(|name| state.hypertable(name).is_some()) {
+            return Err(drop_table::overtaken(name));
+        }
+        if let Kind::DropSchema { name, .. } = &statement.kind {
+            refuse_to_drop(name, &state)?;
+        }
+        Ok(outcome)
     }
 
     pub(super) async fn describe_statement(&mut self, statement: &Statement, hints: &[Type]) -> Result<Description> {
@@ -311,15 +321,19 @@ impl AccessSession {
         Ok(Outcome::CopyIn { sink: Box::new(sink), columns, binary })
     }
 
-    /// The part of DROP TABLE that the local session knows nothing of.
-    async fn drop_chunks(&mut self, view: &View, names: &[ObjectName]) -> Result<()> {
+    /// The part of DROP TABLE that the local session knows nothing of. Returns the names that mean plain tables.
+    async fn drop_chunks(&mut self, view: &View, names: &[ObjectName]) -> Result<Vec<RelationName>> {
+        let mut plain = Vec::new();
         for name in names {
-            if let Some(hypertable) = self.hypertable(&view.state, name)? {
-                self.session.refuse_in_read_only("DROP TABLE")?;
-                drop_table::drop_chunks(&view.transaction, hypertable.id).await?;
+            match self.hypertable(&view.state, name)? {
+                Some(hypertable) => {
+                    self.session.refuse_in_read_only("DROP TABLE")?;
+                    drop_table::drop_chunks(&view.transaction, hypertable.id).await?;
+                }
+                None => plain.push(self.session.resolve(name)?),
             }
         }
-        Ok(())
+        Ok(plain)
     }
 
     fn refuse_on_hypertables(&mut self, state: &State, text: &str) -> Result<()> {

@@ -17,6 +17,7 @@ use crate::probe;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Raised whenever an older program could misread the file.
@@ -25,6 +26,8 @@ const FORMAT: u64 = 1;
 /// A log longer than this is folded into a snapshot when the file is opened: replay takes milliseconds, and the
 /// fold writes the whole state, so neither "always" nor "never" is right.
 pub(super) const LOG_CHANGES_MAX: usize = 1_000;
+
+const RESTART: &str = "Restart the server once the disk is in order.";
 
 /// redb's page cache; the catalog is read once, when it is opened.
 const CACHE_BYTES: usize = 4 << 20;
@@ -38,9 +41,12 @@ pub(super) struct File {
     host: Host,
     path: String,
     options: StoreOptions,
-    /// `None` before it is opened, and after a disk error until it is opened again: redb does no more work after one.
+    /// `None` before it is opened, and after a disk error until it is opened again (redb does no more work after one),
+    /// which is not before a restart if the error was a sync's.
     database: Mutex<Option<Database>>,
     published: Mutex<Published>,
+    /// A sync has failed since the store was opened: what the file says cannot be believed until a restart.
+    sync_failed: Arc<AtomicBool>,
 }
 
 /// What readers see: always what the disk has confirmed.
@@ -65,7 +71,8 @@ enum Failure {
 impl File {
     pub fn new(host: Host, path: &str, options: StoreOptions) -> File {
         let path = path.to_string();
-        File { host, path, options, database: Mutex::default(), published: Mutex::default() }
+        let (database, published, sync_failed) = (Mutex::default(), Mutex::default(), Arc::default());
+        File { host, path, options, database, published, sync_failed }
     }
 
     pub fn published(&self) -> MutexGuard<'_, Published> {
@@ -86,10 +93,18 @@ impl File {
         if slot.is_some() {
             return Ok(0);
         }
+        if self.sync_failed.load(Ordering::Acquire) {
+            let message = "the catalog accepts no changes after a failure of its disk";
+            return Err(Error::new(codes::IO_ERROR, message)
+                .with_detail(format!("What \"{}\" holds can be told only by opening it again.", self.path))
+                .with_hint(RESTART));
+        }
         let backend = self.host.disk().open(&self.path)?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create_with_backend(StoreFile::new(backend)).map_err(failure(&self.path))?;
+        let database = builder
+            .create_with_backend(StoreFile::watched(backend, self.sync_failed.clone()))
+            .map_err(failure(&self.path))?;
         // A synced commit: from here on, what the file says is durable, also if it comes from a commit that failed.
         let incarnation = begin_incarnation(&database, &self.path)?;
         let (found, log_length) = load(&database, &self.path)?;
@@ -174,7 +189,7 @@ impl File {
         Ok(transaction)
     }
 
-    /// After a disk error: opens the file again and looks whether the commit took place.
+    /// After a disk error: opens the file again and looks whether the commit took place, unless a sync has failed.
     fn find_out(
         &self,
         slot: &mut Option<Database>,
@@ -195,7 +210,10 @@ impl File {
                 "the catalog's disk failed while the transaction was committed: its outcome is unknown",
             )
             .with_detail(error.message())
-            .with_hint("It will be known, and carried out, when the disk works again."));
+            .with_hint(match self.sync_failed.load(Ordering::Acquire) {
+                true => RESTART,
+                false => "It will be known, and carried out, when the disk works again.",
+            }));
         }
         let published = self.published();
         let took_place = match gid {

@@ -8,6 +8,7 @@ use crate::sql::statement::Isolation;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use futures::FutureExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn assert_violation(error: &Error, value: i64) {
     assert_eq!(error.code(), codes::UNIQUE_VIOLATION);
@@ -123,6 +124,21 @@ async fn a_key_of_a_prepared_transaction_makes_others_wait_also_after_a_restart(
     let waiting = blocked(&mut second, &table, 2).await;
     engine.commit_prepared("g2").await.unwrap();
     assert_violation(&waiting.await.unwrap_err(), 2);
+}
+
+#[tokio::test]
+async fn a_wait_for_a_key_ends_with_the_lock_timeout() {
+    let engine = open(&TestDisk::new()).await;
+    let table = create(&engine, keyed("t")).await;
+    let mut holder = begin(&engine);
+    holder.append(&table, values([1])).await.unwrap();
+    let mut waiter = begin(&engine);
+    waiter.set_lock_timeout(Some(Duration::from_millis(20)));
+    let error = waiter.append(&table, values([1])).await.unwrap_err();
+    assert_eq!((error.code(), error.message()), (codes::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout"));
+    drop(waiter);
+    holder.commit().await.unwrap();
+    refused(&engine, &table, 1).await;
 }
 
 #[tokio::test]

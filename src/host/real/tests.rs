@@ -125,6 +125,20 @@ async fn a_mapped_name_is_dialled_at_its_port_and_bytes_echo() {
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
 }
 
+#[tokio::test]
+async fn both_ends_of_a_connection_are_probed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (dialled, accepted) = futures::join!(dial("127.0.0.1", port), accept(&listener));
+    for stream in [dialled.unwrap(), accepted.unwrap().0] {
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(10));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_clocks_and_chance_are_those_of_the_machine() {
     let folder = Folder::new();

@@ -213,6 +213,18 @@ async fn a_statement_ends_when_its_time_is_up() {
 }
 
 #[tokio::test]
+async fn a_wait_for_another_transaction_ends_with_lock_timeout() {
+    let database = Database::new("lock-timeout").await;
+    let (mut one, mut two) = (database.client(), database.client());
+    one.run("CREATE TABLE t (a int PRIMARY KEY)").await;
+    one.run("BEGIN; INSERT INTO t VALUES (1)").await;
+    two.run("SET lock_timeout = 20").await;
+    let answer = two.run("INSERT INTO t VALUES (1)").await;
+    assert!(answer.contains("55P03") && answer.contains("canceling statement due to lock timeout"), "{answer}");
+    assert_eq!(one.run("COMMIT").await, "COMMIT");
+}
+
+#[tokio::test]
 async fn the_pieces_make_an_insert_without_storing_it() {
     let database = Database::new("pieces").await;
     let mut client = database.client();

@@ -75,8 +75,10 @@ pub struct Socket {
     pub open: bool,
     /// On the server: taken from the listener's queue.
     pub accepted: bool,
-    /// The peer's reset has arrived.
+    /// The peer's reset has arrived, or nothing has been heard of the peer for too long.
     pub reset: bool,
+    /// A probe is in the agenda. One at a time.
+    pub probing: bool,
     /// Nothing more will be written: the end of the stream is on its way.
     pub finished: bool,
     pub reader: Option<Waker>,
@@ -85,7 +87,17 @@ pub struct Socket {
 
 impl Socket {
     pub fn new(node: NodeIndex, life: LifeNumber, open: bool) -> Socket {
-        Socket { node, life, open, accepted: false, reset: false, finished: false, reader: None, writer: None }
+        Socket {
+            node,
+            life,
+            open,
+            accepted: false,
+            reset: false,
+            probing: false,
+            finished: false,
+            reader: None,
+            writer: None,
+        }
     }
 }
 

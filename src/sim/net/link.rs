@@ -1,6 +1,7 @@
 //! One direction between two machines, and the arithmetic of lateness.
 
 use super::super::chance::Stream;
+use crate::limits;
 use rand::Rng;
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ pub struct NetConfig {
     /// After what time a lost segment is sent again; doubles with every try, up to `retransmit_max`.
     pub retransmit_first: Duration,
     pub retransmit_max: Duration,
+    /// As the real host sets them: see [`limits`].
+    pub keepalive_idle: Duration,
+    pub keepalive_interval: Duration,
+    pub keepalive_probes: u32,
 }
 
 impl Default for NetConfig {
@@ -41,6 +46,9 @@ impl Default for NetConfig {
             retransmit_first: Duration::from_millis(200),
             // Linux goes up to two minutes; simulated stories would only get longer by it.
             retransmit_max: Duration::from_secs(5),
+            keepalive_idle: limits::KEEPALIVE_IDLE,
+            keepalive_interval: limits::KEEPALIVE_INTERVAL,
+            keepalive_probes: limits::KEEPALIVE_PROBES,
         }
     }
 }

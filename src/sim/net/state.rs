@@ -1,9 +1,11 @@
 //! The state of the network: machines, links, and what a crash, a cut or a heal does to them.
 //!
-//! Next: `dialling` (how connections come to be), `flight` (segments under way), `sockets` (what streams ask for).
+//! Next: `dialling` (how connections come to be), `flight` (segments under way), `sockets` (what streams ask for),
+//! `keepalive` (how a lost peer is noticed).
 
 mod dialling;
 mod flight;
+mod keepalive;
 mod sockets;
 
 pub use dialling::Answer;
@@ -132,7 +134,10 @@ impl State {
         for (id, end) in ends {
             match how {
                 Crash::Process => self.close(id, end),
-                Crash::PowerLoss => self.lose_power(id, end),
+                Crash::PowerLoss => {
+                    self.lose_power(id, end);
+                    self.begin_probing(id, !end);
+                }
             }
         }
     }
@@ -145,6 +150,7 @@ impl State {
         if from != to && !self.link(from, to).cut {
             self.link(from, to).cut = true;
             self.recorder.record(Event::Cut { from: self.name(from), to: self.name(to) });
+            self.begin_probing_between(from, to);
         }
     }
 

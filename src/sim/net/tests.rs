@@ -159,7 +159,7 @@ fn a_partition_hangs_connects_and_stalls_streams_until_the_heal() {
         let (client, mut stream) = talking(&world).await;
         world.partition(&["client"], &["dn1"]);
         stream.write_all(b"late").await.unwrap();
-        let connect = client.timeout(Duration::from_secs(20), client.net().connect("dn1", PORT)).await;
+        let connect = client.timeout(Duration::from_secs(10), client.net().connect("dn1", PORT)).await;
         assert!(connect.is_err(), "a connect through a partition hangs");
         let mut answer = [0; 4];
         let read = client.timeout(Duration::from_secs(10), stream.read_exact(&mut answer)).await;
@@ -245,18 +245,46 @@ fn a_dark_machine_is_silent_and_resets_old_streams_when_it_is_back() {
         let mut waiting = dial(&client, "dn1").await;
         ask(&mut waiting, "x").await.unwrap();
         world.crash("dn1", Crash::PowerLoss);
-        let minute = Duration::from_secs(60);
-        assert!(client.timeout(minute, waiting.read_u8()).await.is_err(), "no end, no reset");
-        assert!(client.timeout(minute, client.net().connect("dn1", PORT)).await.is_err(), "no refusal");
         writing.write_all(b"into the dark").await.unwrap();
-        assert!(client.timeout(minute, writing.read_u8()).await.is_err());
+        let minute = Duration::from_secs(60);
+        let moment = Duration::from_secs(24);
+        assert!(client.timeout(moment, waiting.read_u8()).await.is_err(), "no end, no reset");
+        let unheard = client.timeout(Duration::from_secs(2), waiting.read_u8()).await.expect("keepalive gives up");
+        assert_eq!(unheard.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert!(client.timeout(minute, client.net().connect("dn1", PORT)).await.is_err(), "no refusal");
+        assert!(client.timeout(minute, writing.read_u8()).await.is_err(), "only sent again and again");
         world.restart("dn1");
         let reset = client.timeout(Duration::from_secs(10), writing.read_u8()).await.expect("the machine answers");
         assert_eq!(reset.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-        // Who does not write never learns.
-        assert!(client.timeout(minute, waiting.read_u8()).await.is_err());
-        waiting.write_all(b"x").await.unwrap();
-        assert_eq!(waiting.read_u8().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn who_only_waits_for_a_machine_that_is_back_learns_by_a_probe() {
+    tell(|world| async move {
+        let (client, mut waiting) = talking(&world).await;
+        world.crash("dn1", Crash::PowerLoss);
+        world.sleep(Duration::from_secs(1)).await;
+        world.restart("dn1");
+        let reset = client.timeout(Duration::from_secs(10), waiting.read_u8()).await.expect("the machine answers");
+        assert_eq!(reset.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn an_idle_stream_stands_a_short_partition_and_ends_in_a_long_one() {
+    tell(|world| async move {
+        let (client, mut stream) = talking(&world).await;
+        world.partition_one_way(&["dn1"], &["client"]);
+        world.sleep(Duration::from_secs(23)).await;
+        world.heal();
+        assert_eq!(ask(&mut stream, "still there").await.unwrap(), "still there");
+        world.partition(&["client"], &["dn1"]);
+        let unheard = client.timeout(Duration::from_secs(26), stream.read_u8()).await.expect("keepalive gives up");
+        assert_eq!(unheard.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        drop(stream);
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.network().connections(), 0, "the server's end has given up too");
     });
 }
 
@@ -266,7 +294,7 @@ fn a_kill_behind_a_partition_is_learned_after_the_heal() {
         let (client, mut stream) = talking(&world).await;
         world.partition(&["client"], &["dn1"]);
         world.crash("dn1", Crash::Process);
-        let silent = client.timeout(Duration::from_secs(30), stream.read_u8()).await;
+        let silent = client.timeout(Duration::from_secs(20), stream.read_u8()).await;
         assert!(silent.is_err(), "the end of the stream does not pass a partition");
         world.heal();
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);

@@ -7,6 +7,7 @@ use super::message::Message;
 use super::rows::OpenRows;
 use super::{Failure, Stop, reply, transfer};
 use crate::error::{Error, codes};
+use crate::host::Host;
 use crate::wire::values::utf8;
 use crate::wire::{Frontend, Outcome, Parameter, TransactionStatus};
 use postgres_types::Type;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub struct Connection<'a, F: Frontend> {
+    host: &'a Host,
     pub(super) link: &'a mut Link,
     pub(super) session: F,
     /// Prepared statements and portals by name; the unnamed ones are called "".
@@ -21,11 +23,14 @@ pub struct Connection<'a, F: Frontend> {
     pub(super) portals: BTreeMap<String, Portal<F::Statement>>,
     /// An extended-query message failed: all is ignored up to the next Sync.
     skip_to_sync: bool,
+    /// The last thing said was ReadyForQuery: it is the client's turn.
+    idle: bool,
 }
 
 impl<'a, F: Frontend> Connection<'a, F> {
-    pub fn new(link: &'a mut Link, session: F) -> Self {
-        Connection { link, session, statements: BTreeMap::new(), portals: BTreeMap::new(), skip_to_sync: false }
+    pub fn new(host: &'a Host, link: &'a mut Link, session: F) -> Self {
+        let (statements, portals) = (BTreeMap::new(), BTreeMap::new());
+        Connection { host, link, session, statements, portals, skip_to_sync: false, idle: false }
     }
 
     /// Serves messages until there is a reason to stop.
@@ -42,7 +47,7 @@ impl<'a, F: Frontend> Connection<'a, F> {
     }
 
     async fn next(&mut self) -> Result<(), Stop> {
-        let message = self.link.next_message().await?;
+        let message = self.next_message().await?;
         match message {
             Message::Terminate => return Err(Stop::Gone),
             Message::Sync => {
@@ -73,6 +78,18 @@ impl<'a, F: Frontend> Connection<'a, F> {
             },
         }
         Ok(())
+    }
+
+    /// The timeouts of idle sessions end the wait for a statement, not for the rest of one.
+    async fn next_message(&mut self) -> Result<Message, Stop> {
+        let idle = std::mem::take(&mut self.idle);
+        match self.session.idle_limit().filter(|_| idle) {
+            None => self.link.next_message().await,
+            Some((limit, error)) => {
+                let message = self.host.timeout(limit, self.link.next_message()).await;
+                message.unwrap_or(Err(Stop::Fatal(error)))
+            }
+        }
     }
 
     async fn simple_query(&mut self, sql: &[u8]) -> Result<(), Stop> {
@@ -215,6 +232,7 @@ impl<'a, F: Frontend> Connection<'a, F> {
         self.report_notices();
         self.report_parameters();
         reply::ready_for_query(self.session.status(), &mut self.link.output);
+        self.idle = true;
         self.link.flush().await
     }
 }

@@ -101,5 +101,5 @@ async fn converse<A: Acceptor>(
     };
     // The registration lives as long as the conversation: dropping it takes the backend off the list.
     let startup::Accepted { session, registration } = accepted;
-    Connection::new(link, session).run(&registration).await
+    Connection::new(host, link, session).run(&registration).await
 }

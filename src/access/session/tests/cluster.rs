@@ -229,6 +229,64 @@ async fn rows_on_their_way_into_a_table_keep_it_from_becoming_a_hypertable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn prepared_rows_keep_a_table_from_becoming_a_hypertable() {
+    let mut cluster = Cluster::of(1).await;
+    let c = &mut cluster.client;
+    c.ok("CREATE TABLE t (time timestamptz)").await;
+    c.ok("BEGIN").await;
+    c.ok("INSERT INTO t VALUES ('2023-01-01')").await;
+    c.ok("PREPARE TRANSACTION 'x'").await;
+    let create = "SELECT create_distributed_hypertable('t', 'time')";
+    assert_eq!(c.err(create).await, "0A000: table \"t\" is not empty");
+    c.ok("COMMIT PREPARED 'x'").await;
+    assert_eq!(c.ok("SELECT count(*) FROM t").await, ["1"]);
+    assert_eq!(c.err(create).await, "0A000: table \"t\" is not empty");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_table_that_becomes_a_hypertable_meanwhile_do_not_commit() {
+    let mut cluster = Cluster::of(1).await;
+    let (mut writer, mut late) = (cluster.access.client("tsdb").await, cluster.access.client("tsdb").await);
+    let c = &mut cluster.client;
+    c.ok("CREATE TABLE t (time timestamptz NOT NULL)").await;
+    writer.ok("BEGIN").await;
+    writer.ok("INSERT INTO t VALUES ('2023-01-01')").await;
+    let (created, converted) = futures::join!(c.run("SELECT create_distributed_hypertable('t', 'time')"), async {
+        // Long enough for the other session to be waiting.
+        let _ = late.ok("SELECT count(*) FROM t").await;
+        writer.err("SELECT create_distributed_hypertable('t', 'time', if_not_exists => true)").await
+    });
+    assert_eq!(created.unwrap(), ["(1,public,t,t)"]);
+    assert_eq!(converted, "40001: table \"t\" was made a hypertable by another transaction");
+    assert_eq!(writer.ok("COMMIT").await, ["ROLLBACK"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_cannot_be_dropped_while_it_becomes_a_hypertable() {
+    let mut cluster = Cluster::of(1).await;
+    let mut other = cluster.access.client("tsdb").await;
+    let c = &mut cluster.client;
+    let create = "SELECT create_distributed_hypertable('s.t', 'time')";
+    c.ok("CREATE SCHEMA s; CREATE TABLE s.t (time timestamptz NOT NULL)").await;
+    for drop in ["DROP TABLE s.t", "DROP SCHEMA s CASCADE"] {
+        c.ok("BEGIN").await;
+        c.ok(create).await;
+        assert!(other.err(drop).await.starts_with("55006"), "{drop}");
+        c.ok("ROLLBACK").await;
+    }
+    other.ok("BEGIN").await;
+    other.ok("DROP TABLE s.t").await;
+    assert!(c.err(create).await.starts_with("55006"));
+    other.ok("ROLLBACK").await;
+    c.ok("BEGIN").await;
+    c.ok(create).await;
+    c.ok("COMMIT").await;
+    c.ok("INSERT INTO s.t VALUES ('2023-01-01')").await;
+    assert!(other.err("DROP SCHEMA s CASCADE").await.starts_with("2BP01"));
+    other.ok("DROP TABLE s.t").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_belongs_to_one_cluster() {
     let mut cluster = Cluster::of(1).await;
     let (port, own) = (cluster.data[0].port, cluster.access.port);

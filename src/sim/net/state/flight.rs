@@ -42,7 +42,7 @@ impl State {
             && connection.pipes[from].flight.front().is_some_and(|first| first.due <= now)
         {
             let (sender, receiver) = connection.nodes(from);
-            let deaf = !connection.sockets[!from].open;
+            let deaf = !connection.sockets[!from].open || connection.sockets[!from].reset;
             // A closed socket's answer must get back, or the sender will go on as if nothing had arrived.
             if !self.passes(sender, receiver) || (deaf && !self.passes(receiver, sender)) {
                 self.stall(id, from);
@@ -143,7 +143,12 @@ impl State {
         if !connection.sockets[at].open || connection.sockets[at].reset || !self.passes(from, to) {
             return;
         }
-        self.record_closed(id, !at, Ending::Reset);
+        self.break_off(id, at, Ending::Reset);
+    }
+
+    /// This end learns that there is no connection any more.
+    pub(super) fn break_off(&mut self, id: u64, at: End, ending: Ending) {
+        self.record_closed(id, !at, ending);
         self.pipe(id, at).flight.clear();
         self.pipe(id, at).stalled = None;
         let socket = self.socket(id, at);

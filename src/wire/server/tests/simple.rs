@@ -201,6 +201,17 @@ async fn terminated_backend_is_told_why() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_idle_too_long_is_sent_away_but_not_within_a_statement() {
+    let mut raw = Raw::connected().await;
+    assert_eq!(raw.ask(&query("impatient")).await, ["C SET", "Z I"]);
+    // Not idle: its Sync has yet to come.
+    raw.send(&parse("", "insert", &[])).await;
+    raw.host.sleep(Duration::from_millis(150)).await;
+    assert_eq!(raw.ask(&sync()).await, ["1", "Z I"]);
+    assert_eq!(raw.rest_of_stream().await, ["E S=FATAL C=01000 M=idle"]);
+}
+
+#[tokio::test]
 async fn commit_is_seen_through_although_cancelled() {
     let mut raw = Raw::connected().await;
     raw.send(&query("stubborn")).await;
