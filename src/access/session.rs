@@ -29,11 +29,12 @@ pub mod statements;
 
 pub use databases::Databases;
 
+use super::admin::calls::Mentions;
 use super::cluster::{Cluster, Presence};
 use super::txn::Transaction;
 use crate::error::{Error, Notice, Result, codes};
 use crate::session::{NoExtension, Session};
-use crate::sql::statement::{self, Kind, Statement};
+use crate::sql::statement::{self, Isolation, Kind, Statement};
 use crate::wire::values::Format;
 use crate::wire::{Description, Frontend, Outcome, Parameter, Startup, TransactionStatus};
 use async_trait::async_trait;
@@ -71,13 +72,31 @@ impl AccessSession {
     /// The distributed half of the open transaction, in its isolation level. Opens a transaction if none is open.
     fn distributed(&mut self) -> Result<Transaction> {
         self.session.begin_implicit()?;
-        if let Some(transaction) = &self.transaction {
-            return Ok(transaction.clone());
-        }
-        let transaction = Transaction::new(&self.cluster, self.session.user());
-        transaction.set_isolation(self.session.isolation()?);
-        self.transaction = Some(transaction.clone());
+        let isolation = self.session.isolation()?;
+        let transaction =
+            self.transaction.get_or_insert_with(|| Transaction::new(&self.cluster, self.session.user())).clone();
+        // Also of one that was there: describing BEGIN makes it before BEGIN itself says the level.
+        transaction.set_isolation(isolation);
         Ok(transaction)
+    }
+
+    /// A REPEATABLE READ transaction sees local tables and data nodes as of one instant, that of its first statement.
+    async fn open_repeatable_read(&mut self, mentions: &Mentions) -> Result<()> {
+        let transaction = self.distributed()?;
+        let state = transaction.state();
+        if self.session.isolation()? != Isolation::RepeatableRead || state.hypertables.is_empty() {
+            return Ok(());
+        }
+        let mut wanted = Vec::new();
+        for name in &mentions.relations {
+            if let Some(hypertable) = self.hypertable(&state, name)? {
+                wanted.extend(state.chunks_of(hypertable.id).flat_map(|chunk| chunk.nodes.iter().cloned()));
+            }
+        }
+        wanted.sort();
+        wanted.dedup();
+        let session = &mut self.session;
+        transaction.open_everywhere(&wanted, &mut || session.begin_statement()).await
     }
 
     /// Ends both halves: they commit together or not at all.

@@ -163,8 +163,13 @@ impl Transaction {
         Ok(self.visible().tables())
     }
 
+    /// Under REPEATABLE READ a table that is newer than the snapshot is found too, as in PostgreSQL: empty but for what
+    /// this transaction adds to it.
     pub fn table(&self, name: &RelationName) -> Result<Option<Arc<Table>>> {
-        Ok(self.visible().table(name).cloned())
+        match self.visible().table(name) {
+            None if self.isolation == Isolation::RepeatableRead => Ok(self.newest().table(name).cloned()),
+            found => Ok(found.cloned()),
+        }
     }
 
     /// `table.id` is assigned here. Errors: `42P07`, also while another open transaction is creating the same name;

@@ -17,9 +17,14 @@ pub trait Extension: Send + Sync {
     /// Run after DataFusion's own logical rules.
     fn optimizer_rules(&self) -> Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 
-    /// Sees the finished physical plan before it runs: remote snapshots are opened here, all at one instant.
-    async fn before_execute(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<()>;
+    /// Sees the finished physical plan before it runs: remote snapshots are opened here, all at one instant. If the
+    /// session's own snapshot, which the plan was made in, may be of another one, `begin` is called at that instant to
+    /// move it, and the answer is `true`: the query must be planned anew in the moved snapshot.
+    async fn before_execute(&self, plan: &Arc<dyn ExecutionPlan>, begin: Begin<'_>) -> Result<bool>;
 }
+
+/// Starts the statement once more: under READ COMMITTED the local snapshot moves to now.
+pub type Begin<'a> = &'a mut (dyn FnMut() -> Result<()> + Send);
 
 /// Adds nothing.
 pub struct NoExtension;
@@ -34,7 +39,7 @@ impl Extension for NoExtension {
         Vec::new()
     }
 
-    async fn before_execute(&self, _plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
-        Ok(())
+    async fn before_execute(&self, _plan: &Arc<dyn ExecutionPlan>, _begin: Begin<'_>) -> Result<bool> {
+        Ok(false)
     }
 }

@@ -27,7 +27,7 @@ pub mod settings;
 pub mod shape;
 pub mod transaction;
 
-pub use extension::{Extension, NoExtension};
+pub use extension::{Begin, Extension, NoExtension};
 pub use frontend::PlainFrontend;
 
 use crate::engine::Engine;

@@ -69,9 +69,22 @@ impl Session {
         bound: &Bound<'_>,
         extension: &dyn Extension,
     ) -> Result<(SchemaRef, BatchStream)> {
-        let plan = self.plan_query(query, bound, extension).await?;
-        extension.before_execute(&plan).await?;
+        let plan = self.ready_query(query, bound, extension).await?;
         self.run_plan(plan)
+    }
+
+    /// The physical plan of a query that is going to run: the extension has opened its snapshots.
+    pub async fn ready_query(
+        &mut self,
+        query: &ast::Query,
+        bound: &Bound<'_>,
+        extension: &dyn Extension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = self.plan_query(query, bound, extension).await?;
+        match extension.before_execute(&plan, &mut || self.begin_statement()).await? {
+            true => self.physical_plan(query, bound, extension).await,
+            false => Ok(plan),
+        }
     }
 
     /// The physical plan of a query, with its parameters in place.
@@ -82,6 +95,16 @@ impl Session {
         extension: &dyn Extension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         self.begin_statement()?;
+        self.physical_plan(query, bound, extension).await
+    }
+
+    /// In the snapshot of the statement that has begun.
+    async fn physical_plan(
+        &mut self,
+        query: &ast::Query,
+        bound: &Bound<'_>,
+        extension: &dyn Extension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.logical_plan(query, &bound.fields()?, extension)?;
         let plan = if bound.values.is_empty() {
             plan
@@ -103,7 +126,7 @@ impl Session {
         self.planner.logical(query, types, &visible)
     }
 
-    /// Runs a plan made by [`Session::plan_query`] and shown to the extension.
+    /// Runs a plan made by [`Session::ready_query`].
     pub fn run_plan(&self, plan: Arc<dyn ExecutionPlan>) -> Result<(SchemaRef, BatchStream)> {
         let schema = client_schema(&plan.schema())?;
         let stream = execute_stream(plan, self.planner.task_context()).map_err(errors::polish)?;
@@ -158,9 +181,11 @@ impl Session {
         analyze: bool,
         verbose: bool,
     ) -> Result<Vec<String>> {
-        let plan = self.plan_query(query, bound, extension).await?;
+        let plan = match analyze {
+            true => self.ready_query(query, bound, extension).await?,
+            false => self.plan_query(query, bound, extension).await?,
+        };
         let text = if analyze {
-            extension.before_execute(&plan).await?;
             let (_, mut rows) = self.run_plan(plan.clone())?;
             while let Some(batch) = rows.next().await {
                 batch?;

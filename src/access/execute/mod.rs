@@ -50,7 +50,7 @@ pub async fn write_rows(
     while let Some(batch) = rows.next().await {
         let batch = batch?;
         count += batch.num_rows() as u64;
-        for group in routing.route(&batch).await? {
+        for group in routing.route(&batch, &mut writers).await? {
             let Target::Chunk(id) = group.target else { return Err(Error::internal("a chunk was not created")) };
             let chunk =
                 routing.state.chunks.get(&id).ok_or_else(|| Error::internal("a chunk is not in the catalog"))?;
@@ -84,7 +84,7 @@ impl<'a> Routing<'a> {
     }
 
     /// Groups a batch's rows by chunk; creates those that are missing.
-    async fn route(&mut self, batch: &RecordBatch) -> Result<Vec<RowGroup>> {
+    async fn route(&mut self, batch: &RecordBatch, writers: &mut Writers<'_>) -> Result<Vec<RowGroup>> {
         // Chunks come and go while a long COPY runs.
         self.refresh()?;
         loop {
@@ -96,6 +96,10 @@ impl<'a> Routing<'a> {
             let missing: Vec<Vec<i64>> = missing.collect();
             if missing.is_empty() {
                 return Ok(groups);
+            }
+            if self.transaction.holds_catalog() {
+                // The chunks are made in this very transaction, on connections that the writers do not share.
+                writers.finish().await?;
             }
             // Every round makes the chunk of at least one row, so this ends; one round is the rule. It takes more when
             // another session has just made a chunk that cuts into ours.

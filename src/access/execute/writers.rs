@@ -28,7 +28,8 @@ struct Piece {
     rows: RecordBatch,
 }
 
-/// All data nodes that one statement writes to. Dropping it before [`Writers::finish`] aborts the streams.
+/// All data nodes that one statement writes to. Dropping it before [`Writers::finish`] aborts the streams. While a
+/// stream runs, nobody else can use the transaction's connection to its node.
 pub(super) struct Writers<'a> {
     cluster: &'a Arc<Cluster>,
     transaction: &'a Transaction,
@@ -94,8 +95,8 @@ impl<'a> Writers<'a> {
         Queue { pieces, task: AbortOnDrop(task) }
     }
 
-    /// No more rows: waits until all nodes have stored theirs.
-    pub async fn finish(mut self) -> Result<()> {
+    /// Waits until all nodes have stored what they were sent; rows sent later open new streams.
+    pub async fn finish(&mut self) -> Result<()> {
         let tasks: Vec<AbortOnDrop> = std::mem::take(&mut self.queues).into_values().map(|queue| queue.task).collect();
         for _ in &tasks {
             self.results.recv().await.unwrap_or_else(|| Err(first_error(None)))?;

@@ -6,10 +6,11 @@ use crate::access::cluster::Cluster;
 use crate::access::plan;
 use crate::access::session::Databases;
 use crate::access::txn::Transaction;
+use crate::access::txn::snapshots::LocalRows;
 use crate::catalog::State;
 use crate::error::Result;
 use crate::ids::RelationName;
-use crate::session::Extension;
+use crate::session::{Begin, Extension};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
@@ -25,6 +26,10 @@ pub struct Overlay {
     pub state: Arc<State>,
     /// Row types of the hypertables that the statement names, from their local definitions.
     pub schemas: BTreeMap<RelationName, SchemaRef>,
+    /// The statement names local tables too.
+    pub names_local: bool,
+    /// The commit gate's, from before the statement's local snapshot is taken.
+    pub epoch: Option<u64>,
     /// What stands for the statement's calls.
     pub results: Results,
     pub databases: Arc<dyn Databases>,
@@ -51,11 +56,13 @@ impl Extension for Overlay {
         }
     }
 
-    async fn before_execute(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
+    async fn before_execute(&self, plan: &Arc<dyn ExecutionPlan>, begin: Begin<'_>) -> Result<bool> {
         let nodes = plan::nodes_of(plan);
-        match nodes.is_empty() {
-            true => Ok(()),
-            false => self.transaction.open_snapshots(&nodes).await,
+        if nodes.is_empty() {
+            return Ok(false);
         }
+        // Asked of the names, not of the plan: an exact count of local rows is planned as a constant.
+        let local = self.names_local.then_some(LocalRows { epoch: self.epoch, begin });
+        self.transaction.open(&nodes, local).await
     }
 }

@@ -12,9 +12,9 @@ use crate::access::{execute, plan};
 use crate::catalog::{Hypertable, State};
 use crate::error::{Error, Result, SqlState};
 use crate::ids::{RelationName, quote_identifier};
+use crate::session::insert;
 use crate::session::parameters::Bound;
 use crate::session::query::{text_rows, timed_out};
-use crate::session::{Extension, insert};
 use crate::sql::rewrite;
 use crate::sql::statement::{self, Copy, CopyDirection, CopyTarget, Kind, Statement};
 use crate::wire::{Description, Outcome, Parameter};
@@ -64,6 +64,7 @@ impl AccessSession {
                 return self.session.execute(statement, types, parameters, &crate::session::NoExtension).await;
             }
             let mentions = calls::mentions(statement);
+            self.open_repeatable_read(&mentions).await?;
             let bound = Bound { types, values: &parameters };
             if !mentions.calls {
                 return self.dispatch(statement, &mentions, &bound, Results::new()).await;
@@ -147,6 +148,10 @@ impl AccessSession {
             return Ok(Description { parameters: hints.to_vec(), columns: inner.columns });
         }
         let mentions = calls::mentions(statement);
+        if matches!(statement.kind, Kind::Query(_) | Kind::Insert(_) | Kind::Explain { .. }) {
+            // Describing looks at the local tables: their snapshot must not be older than the others.
+            self.open_repeatable_read(&mentions).await?;
+        }
         if !mentions.calls {
             let overlay = self.view(&mentions, Results::new())?.overlay(self)?;
             return self.session.describe(statement, hints, &overlay).await;
@@ -182,18 +187,22 @@ impl AccessSession {
         let transaction = self.distributed()?;
         let state = transaction.state();
         let mut schemas = BTreeMap::new();
-        for name in &mentions.relations {
-            if let Some(hypertable) = self.hypertable(&state, name)?
-                && let Some(table) = self.session.table(&hypertable.name)?
-            {
-                schemas.insert(hypertable.name.clone(), table.schema()?);
+        let mut names_local = false;
+        if !state.hypertables.is_empty() {
+            for name in &mentions.relations {
+                let name = self.session.resolve(name)?;
+                let Some(table) = self.session.table(&name)? else { continue };
+                match state.hypertable(&name) {
+                    Some(_) => drop(schemas.insert(name, table.schema()?)),
+                    None => names_local = true,
+                }
             }
         }
-        Ok(View { transaction, state, schemas, results, mentions: mentions.relations.clone() })
+        Ok(View { transaction, state, schemas, names_local, results, mentions: mentions.relations.clone() })
     }
 
     /// The hypertable that a name means in this session.
-    fn hypertable(&mut self, state: &State, name: &ObjectName) -> Result<Option<Hypertable>> {
+    pub(super) fn hypertable(&mut self, state: &State, name: &ObjectName) -> Result<Option<Hypertable>> {
         if state.hypertables.is_empty() {
             return Ok(None);
         }
@@ -213,9 +222,11 @@ impl AccessSession {
         for attempt in 1.. {
             let overlay = view.overlay(self)?;
             view.transaction.planned_with(overlay.state.clone());
-            let plan = self.session.plan_query(query, bound, &overlay).await?;
-            match if run { overlay.before_execute(&plan).await } else { Ok(()) } {
-                Ok(()) => return Ok(plan),
+            if !run {
+                return self.session.plan_query(query, bound, &overlay).await;
+            }
+            match self.session.ready_query(query, bound, &overlay).await {
+                Ok(plan) => return Ok(plan),
                 Err(error) if stale(&error, &view.transaction) && attempt < PLANNING_ATTEMPTS_MAX => {}
                 Err(error) => return Err(error),
             }
@@ -353,6 +364,8 @@ struct View {
     transaction: Transaction,
     state: Arc<State>,
     schemas: BTreeMap<crate::ids::RelationName, arrow::datatypes::SchemaRef>,
+    /// It names tables of the local database too.
+    names_local: bool,
     results: Results,
     mentions: Vec<ObjectName>,
 }
@@ -365,18 +378,20 @@ impl View {
     /// With the catalog's state of this moment.
     fn overlay(&self, session: &mut AccessSession) -> Result<Overlay> {
         let mut state = self.transaction.state();
-        let mut schemas = self.schemas.clone();
+        let (mut schemas, mut names_local) = (self.schemas.clone(), self.names_local);
         if !Arc::ptr_eq(&state, &self.state) {
             // A plan was stale, or calls have changed the catalog: tables may have become hypertables.
             let mentions = Mentions { relations: self.mentions.clone(), calls: false };
             let renewed = session.view(&mentions, Results::new())?;
-            (state, schemas) = (renewed.state, renewed.schemas);
+            (state, schemas, names_local) = (renewed.state, renewed.schemas, renewed.names_local);
         }
         Ok(Overlay {
             cluster: session.cluster.clone(),
             transaction: self.transaction.clone(),
             state,
             schemas,
+            names_local,
+            epoch: session.cluster.gate.quiet_epoch(),
             results: self.results.clone(),
             databases: session.databases.clone(),
         })

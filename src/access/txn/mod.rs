@@ -7,7 +7,7 @@
 //! Decide, then do. Reading order: [`machine`] is the commit protocol as a pure state machine, [`driver`] does its
 //! I/O; [`gid`] names transactions, [`live`] knows those that have not ended, [`resolver`] finishes what a crash left;
 //! [`gate`] keeps multi-node reads from seeing half of a commit; [`member`] is one remote transaction and
-//! [`transaction`] the whole, as a session holds it.
+//! [`transaction`] the whole, as a session holds it; [`snapshots`] is what it reads.
 
 pub mod driver;
 pub mod gate;
@@ -16,6 +16,7 @@ pub mod live;
 pub mod machine;
 mod member;
 pub mod resolver;
+pub mod snapshots;
 pub mod transaction;
 
 pub use driver::LocalParticipant;

@@ -3,15 +3,15 @@
 use super::harness::{Client, Server};
 use std::sync::Arc;
 
-struct Cluster {
-    access: Arc<Server>,
-    data: Vec<Arc<Server>>,
-    client: Client,
+pub struct Cluster {
+    pub access: Arc<Server>,
+    pub data: Vec<Arc<Server>>,
+    pub client: Client,
 }
 
 impl Cluster {
     /// Data nodes dn1, dn2, … are added.
-    async fn of(data: usize) -> Cluster {
+    pub async fn of(data: usize) -> Cluster {
         let access = Server::start("an").await;
         access.client("postgres").await.ok("CREATE DATABASE tsdb").await;
         let client = access.client("tsdb").await;
@@ -33,7 +33,7 @@ impl Cluster {
         server
     }
 
-    async fn conditions(&mut self) {
+    pub async fn conditions(&mut self) {
         let c = &mut self.client;
         c.ok(
             "CREATE TABLE conditions (time timestamptz NOT NULL, location text NOT NULL, temperature float8 DEFAULT 7)",
@@ -46,7 +46,7 @@ impl Cluster {
     }
 }
 
-const ROWS: &str = "INSERT INTO conditions VALUES ('2023-01-01 00:00+00', 'garage', 20.1), \
+pub const ROWS: &str = "INSERT INTO conditions VALUES ('2023-01-01 00:00+00', 'garage', 20.1), \
     ('2023-01-01 00:00+00', 'office', 21), ('2023-01-02 00:00+00', 'basement', 15), \
     ('2023-01-09 00:00+00', 'garage', 22), ('2023-01-17 12:00+00', 'attic', 30)";
 

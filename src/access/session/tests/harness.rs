@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 /// A server with its folder, which goes with it.
 pub struct Server {
-    host: Host,
+    pub host: Host,
     folder: PathBuf,
     pub port: u16,
     clusters: Mutex<BTreeMap<String, Arc<Cluster>>>,
@@ -62,7 +62,7 @@ impl Server {
         server
     }
 
-    fn cluster(&self, database: &str) -> Option<Arc<Cluster>> {
+    pub fn cluster(&self, database: &str) -> Option<Arc<Cluster>> {
         self.clusters.lock().unwrap().get(database).cloned()
     }
 
