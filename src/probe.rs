@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 /// Every probe there is, so that a scenario that names another is refused. `tests/integration/tidy.rs` compares this list
 /// with the sources.
-pub const ALL: [&str; 29] = [
+pub const ALL: [&str; 30] = [
     "catalog.commit",
     "catalog.committed",
     "chunk.created",
@@ -28,6 +28,7 @@ pub const ALL: [&str; 29] = [
     "txn.confirmed",
     "txn.decided",
     "txn.in_doubt",
+    "txn.local_snapshot_moved",
     "txn.one_phase",
     "txn.one_phase_done",
     "txn.prepared",
