@@ -17,18 +17,20 @@ use std::sync::Arc;
 /// The database that is made the access node.
 const DATABASE: &str = "tsdb";
 const USER: &str = "postgres";
+/// Says what the folder holds, as `FORMAT` does in a server's folder.
+const LAYOUT_FILE: &str = "CLUSTER";
 const LISTEN: &str = "127.0.0.1";
 
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     /// Data nodes to start and add; one more is started for you to add
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64), conflicts_with = "servers")]
     data_nodes: u16,
     /// The folder that holds all servers' data
     #[arg(long, default_value = "hypertile-data")]
     dir: PathBuf,
     /// The access node's port; data nodes take the ports after it
-    #[arg(long, default_value_t = 6543)]
+    #[arg(long, default_value_t = 6543, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// Use a running PostgreSQL server as a data node instead (may be repeated):
     /// postgres://user:password@host:port/database; without /database, tsdb_node0, tsdb_node1, …, made if missing
@@ -56,6 +58,10 @@ async fn up(arguments: Arguments) -> Result<Exit, Failure> {
     if arguments.port.checked_add(own).is_none() {
         return Err(Failure::usage(format!("--port {}: no {own} ports come after it", arguments.port)));
     }
+    let folder = arguments.dir.display();
+    let client = real("up", &arguments.dir)
+        .map_err(|error| Failure::input(format!("cannot use the folder {folder}: {error}")))?;
+    check_layout(&client, &arguments)?;
     let hosts: HostTable = (0..own).map(|k| (host_name(k), (LISTEN.to_string(), arguments.port + 1 + k))).collect();
     let mut servers = Vec::new();
     for k in 0..own {
@@ -63,8 +69,6 @@ async fn up(arguments: Arguments) -> Result<Exit, Failure> {
         servers.push(serve_one(&name, &arguments.dir.join(&name), arguments.port + 1 + k, HostTable::new()).await?);
     }
     let access_node = serve_one("an", &arguments.dir.join("an"), arguments.port, hosts).await?;
-    let client = real("client", &arguments.dir.join("client"))
-        .map_err(|error| Failure::input(format!("cannot use the folder {}: {error}", arguments.dir.display())))?;
     set_up(&client, &arguments).await.map_err(|error| Failure::input(format!("cannot set up the cluster: {error}")))?;
     announce(&arguments, own);
     stopped().await;
@@ -73,6 +77,45 @@ async fn up(arguments: Arguments) -> Result<Exit, Failure> {
     shut_down(&servers).await;
     println!("stopped; start again with the same --dir to find everything as it is");
     Ok(Exit::Success)
+}
+
+/// The folder remembers which data nodes it was set up with: with others, the catalog would name servers that do not run.
+fn check_layout(client: &Host, arguments: &Arguments) -> Result<(), Failure> {
+    let folder = arguments.dir.display();
+    let unusable = |error: std::io::Error| Failure::input(format!("cannot use the folder {folder}: {error}"));
+    let layout = layout(arguments);
+    match client.disk().read(LAYOUT_FILE) {
+        Ok(found) if found == layout.as_bytes() => Ok(()),
+        Ok(found) => Err(Failure::input(format!(
+            "the folder {folder} holds a cluster with other data nodes ({}), not {}; name another folder, or start it as \
+             it was",
+            String::from_utf8_lossy(&found).trim().escape_debug(),
+            layout.trim()
+        ))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let found = client.disk().list("").map_err(unusable)?;
+            if let Some(stranger) = found.iter().find(|name| *name != "lock") {
+                return Err(Failure::input(format!(
+                    "the folder {folder} holds \"{stranger}\" but was not made by `hypertile up`; name an empty folder, or \
+                     one that does not exist yet"
+                )));
+            }
+            client.disk().write(LAYOUT_FILE, layout.as_bytes()).map_err(unusable)
+        }
+        Err(error) => Err(unusable(error)),
+    }
+}
+
+/// The data nodes in one line, without passwords.
+fn layout(arguments: &Arguments) -> String {
+    if arguments.servers.is_empty() {
+        return format!("--data-nodes {}\n", arguments.data_nodes);
+    }
+    let servers = arguments.servers.iter().map(|server| {
+        let database = server.database.as_ref().map(|database| format!("/{database}")).unwrap_or_default();
+        format!("--data-node postgres://{}:{}{database}", server.host, server.port)
+    });
+    servers.collect::<Vec<_>>().join(" ") + "\n"
 }
 
 async fn serve_one(name: &str, folder: &Path, port: u16, hosts: HostTable) -> Result<Arc<Server>, Failure> {

@@ -19,6 +19,8 @@ fn unknown_words_are_refused() {
     refused(&["generate", "memory"], "possible values: cpu");
     refused(&["generate", "cpu", "--interval", "often"], "expected for example");
     refused(&["up", "--data-node", "nowhere"], "expected postgres://");
+    refused(&["up", "--data-node", "postgres://a@b", "--data-nodes", "2"], "cannot be used with");
+    refused(&["up", "--port", "0"], "0 is not in 1..");
 }
 
 #[test]
@@ -55,6 +57,11 @@ fn a_folder_that_cannot_be_used_is_one_clear_line() {
     std::fs::create_dir(&stranger).unwrap();
     std::fs::write(stranger.join("holiday.jpg"), "").unwrap();
     refused(&["serve", "--dir", stranger.to_str().unwrap(), "--port", &port], "was not made by hypertile");
+    refused(&["up", "--dir", stranger.to_str().unwrap(), "--port", &port], "was not made by `hypertile up`");
+    let five = folder.0.join("five");
+    std::fs::create_dir(&five).unwrap();
+    std::fs::write(five.join("CLUSTER"), "--data-nodes 5\n").unwrap();
+    refused(&["up", "--dir", five.to_str().unwrap(), "--port", &port], "other data nodes (--data-nodes 5)");
     let emptied = folder.0.join("emptied");
     std::fs::create_dir(&emptied).unwrap();
     std::fs::write(emptied.join("FORMAT"), hypertile::node::FORMAT).unwrap();
