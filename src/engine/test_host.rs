@@ -200,10 +200,6 @@ impl Disk for Mounted {
         Ok(Box::new(Handle { disk: self.disk.clone(), path: path.to_string(), life: self.life }))
     }
 
-    fn exists(&self, path: &str) -> io::Result<bool> {
-        Ok(self.disk.files.lock().unwrap().contains_key(path))
-    }
-
     fn list(&self, _: &str) -> io::Result<Vec<String>> {
         Ok(self.disk.files.lock().unwrap().keys().cloned().collect())
     }

@@ -94,7 +94,6 @@ pub trait Entropy: Send + Sync {
 pub trait Disk: Send + Sync {
     /// Opens or creates a file for redb; wrap it in [`StoreFile`] to hand it over.
     fn open(&self, path: &str) -> io::Result<Box<dyn redb::StorageBackend>>;
-    fn exists(&self, path: &str) -> io::Result<bool>;
     /// Names directly below `path`, sorted; empty if `path` does not exist.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
     fn create_dir(&self, path: &str) -> io::Result<()>;

@@ -262,10 +262,6 @@ impl Disk for RealDisk {
         Ok(Box::new(backend))
     }
 
-    fn exists(&self, path: &str) -> io::Result<bool> {
-        self.below(path)?.try_exists()
-    }
-
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         let folder = self.below(path)?;
         let entries = match fs::read_dir(&folder) {

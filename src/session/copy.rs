@@ -7,8 +7,9 @@ use super::transaction::{Current, FailUnlessDone};
 use super::{Extension, Session};
 use crate::engine::table::Table;
 use crate::error::{Error, Result, codes};
+use crate::ids::quote_identifier;
 use crate::sql::copy_options::{CopyFormat, CopyOptions};
-use crate::sql::statement::{Copy, CopyDirection, CopyTarget};
+use crate::sql::statement::{self, Copy, CopyDirection, CopyTarget, Kind};
 use crate::sql::types::BatchStream;
 use crate::wire::copy::{CopyDecoder, CopyEncoder};
 use crate::wire::{CopyChunk, CopySink, Outcome};
@@ -91,17 +92,15 @@ impl Session {
     }
 }
 
-/// `COPY t (a, b) TO` is `COPY (SELECT a, b FROM t) TO`.
-fn select_columns(name: &ast::ObjectName, columns: &[String]) -> Result<ast::Query> {
-    let list = if columns.is_empty() {
-        "*".to_string()
-    } else {
-        columns.iter().map(|column| crate::ids::quote_identifier(column)).collect::<Vec<_>>().join(", ")
+/// `COPY t (a, b) TO` is `COPY (SELECT a, b FROM t) TO`. `columns` empty: all.
+pub fn select_columns(name: &ast::ObjectName, columns: &[String]) -> Result<ast::Query> {
+    let list = match columns {
+        [] => "*".to_string(),
+        columns => columns.iter().map(|column| quote_identifier(column)).collect::<Vec<_>>().join(", "),
     };
-    let sql = format!("SELECT {list} FROM {name}");
-    match crate::sql::statement::parse(&sql)?.remove(0).kind {
-        crate::sql::statement::Kind::Query(query) => Ok(*query),
-        _ => Err(Error::internal(format!("not a query: {sql}"))),
+    match statement::parse(&format!("SELECT {list} FROM {name}"))?.remove(0).kind {
+        Kind::Query(query) => Ok(*query),
+        other => Err(Error::internal(format!("a SELECT was read as {other:?}"))),
     }
 }
 

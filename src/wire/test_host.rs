@@ -89,9 +89,6 @@ impl Disk for World {
     fn open(&self, _: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    fn exists(&self, _: &str) -> io::Result<bool> {
-        Ok(false)
-    }
     fn list(&self, _: &str) -> io::Result<Vec<String>> {
         Ok(Vec::new())
     }

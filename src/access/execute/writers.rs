@@ -10,7 +10,7 @@ use crate::access::remote::RemoteCopy;
 use crate::access::txn::{Transaction, Writer};
 use crate::catalog::Chunk;
 use crate::error::{Error, Result, codes};
-use crate::host::{Host, TaskHandle};
+use crate::host::{AbortOnDrop, Host};
 use crate::ids::{ChunkId, RelationName, quote_identifier};
 use crate::limits::{WRITE_STALL_MAX, WRITER_QUEUE_BATCHES_MAX, WRITER_STASH_ROWS_MAX};
 use arrow::datatypes::SchemaRef;
@@ -43,14 +43,6 @@ pub(super) struct Writers<'a> {
 struct Queue {
     pieces: mpsc::Sender<Piece>,
     task: AbortOnDrop,
-}
-
-struct AbortOnDrop(TaskHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl<'a> Writers<'a> {
@@ -92,7 +84,7 @@ impl<'a> Writers<'a> {
         let task = self.cluster.host.spawn("writer", async move {
             let _ = report.send(stream.run(received).await);
         });
-        Queue { pieces, task: AbortOnDrop(task) }
+        Queue { pieces, task: task.abort_on_drop() }
     }
 
     /// Waits until all nodes have stored what they were sent; rows sent later open new streams.

@@ -11,12 +11,13 @@ use crate::access::txn::Transaction;
 use crate::access::{execute, plan};
 use crate::catalog::{Hypertable, State};
 use crate::error::{Error, Result, SqlState};
-use crate::ids::{RelationName, quote_identifier};
+use crate::ids::RelationName;
+use crate::session::copy::select_columns;
 use crate::session::insert;
 use crate::session::parameters::Bound;
 use crate::session::query::{text_rows, timed_out};
 use crate::sql::rewrite;
-use crate::sql::statement::{self, Copy, CopyDirection, CopyTarget, Kind, Statement};
+use crate::sql::statement::{Copy, CopyDirection, CopyTarget, Kind, Statement};
 use crate::wire::{Description, Outcome, Parameter};
 use calls::{Call, Mentions};
 use datafusion::physical_plan::ExecutionPlan;
@@ -412,18 +413,6 @@ fn only_settings(kind: &Kind) -> bool {
             | Kind::DiscardAll
             | Kind::Deallocate { .. }
     )
-}
-
-/// `COPY t (a, b) TO` is `COPY (SELECT a, b FROM t) TO`.
-fn select_columns(name: &ObjectName, columns: &[String]) -> Result<ast::Query> {
-    let list = match columns {
-        [] => "*".to_string(),
-        columns => columns.iter().map(|column| quote_identifier(column)).collect::<Vec<_>>().join(", "),
-    };
-    match statement::parse(&format!("SELECT {list} FROM {name}"))?.remove(0).kind {
-        Kind::Query(query) => Ok(*query),
-        other => Err(Error::internal(format!("a SELECT was read as {other:?}"))),
-    }
 }
 
 /// Dropping a schema would drop the local half of its hypertables only.

@@ -106,10 +106,6 @@ impl Disk for TestDisk {
         Ok(Box::new(self.clone()))
     }
 
-    fn exists(&self, _: &str) -> io::Result<bool> {
-        unreachable!("the store opens its file and nothing else")
-    }
-
     fn list(&self, _: &str) -> io::Result<Vec<String>> {
         unreachable!("the store opens its file and nothing else")
     }

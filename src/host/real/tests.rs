@@ -83,10 +83,10 @@ fn small_files_are_replaced_whole_and_listed_sorted() {
     assert_eq!(disk.list("databases").unwrap(), ["a.toml", "b.toml"]);
     assert_eq!(disk.list("").unwrap(), ["databases"]);
     disk.create_dir("databases/deep/er").unwrap();
-    assert!(disk.exists("databases/deep/er").unwrap());
+    assert_eq!(disk.list("databases/deep").unwrap(), ["er"]);
     disk.remove("databases").unwrap();
     disk.remove("databases").unwrap();
-    assert!(!disk.exists("databases/b.toml").unwrap());
+    assert_eq!(disk.read("databases/b.toml").unwrap_err().kind(), std::io::ErrorKind::NotFound);
 }
 
 #[test]

@@ -39,12 +39,6 @@ impl Disk for DiskDoor {
         Ok(Box::new(SimFile { disk: self.disk.clone(), life: self.life.clone(), name: path, handle, bytes }))
     }
 
-    fn exists(&self, path: &str) -> io::Result<bool> {
-        self.life.check()?;
-        let path = plain(path)?;
-        Ok(path.is_empty() || self.disk.lock().entries.contains_key(&path))
-    }
-
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         self.life.check()?;
         let mut below = plain(path)?;
