@@ -8,9 +8,10 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use futures::{SinkExt, pin_mut};
 use hypertile::cli::generate::Generator;
 use hypertile::sim::scenario::ClusterSpec;
-use hypertile::sim::stage::loopback;
-use hypertile::sim::stage::postgres::{self, installed};
-use hypertile::sim::stage::{ACCESS_NODE, Stage};
+use hypertile::sim::scenario::stage::Stage;
+use hypertile::trial::stage::loopback;
+use hypertile::trial::stage::postgres::{self, installed};
+use hypertile::trial::stage::{ACCESS_NODE, Cluster};
 use hypertile::wire::client::Connection;
 use std::path::Path;
 use tokio::runtime::Runtime;

@@ -13,7 +13,8 @@
 //! * [`session`]: one client session over an engine; knows no hypertable.
 //! * [`access`]: hypertables over many nodes: planning, routing, distributed commit, administration.
 //! * [`node`]: a server over a host: listener, databases, background tasks.
-//! * [`sim`]: the simulated world, scenario files, judges.
+//! * [`sim`]: the simulated world, the language of scenarios: knows no hypertable.
+//! * [`trial`]: hypertables in it: stages, workloads, judges.
 //! * [`cli`]: the command line.
 
 pub mod error;
@@ -39,6 +40,9 @@ pub mod node;
 
 #[cfg(madsim)]
 pub mod sim;
+
+#[cfg(madsim)]
+pub mod trial;
 
 pub mod cli;
 

@@ -1,9 +1,9 @@
 //! `hypertile run`: plays scenario files.
 
 use super::{Exit, Failure};
-use crate::sim::golden;
-use crate::sim::report::{self, Report, Sabotage, Setting};
-use crate::sim::scenario::{self, Scenario, WorldKind};
+use crate::sim::scenario::{Scenario, WorldKind};
+use crate::trial::report::{self, Report, Sabotage, Setting};
+use crate::trial::{golden, words};
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -179,7 +179,7 @@ fn load(paths: &[PathBuf]) -> Result<Vec<(String, Scenario)>, Failure> {
 fn load_one(path: &Path) -> Result<(String, Scenario), Failure> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| Failure::input(format!("cannot read {name}: {error}")))?;
-    let scenario = scenario::parse(&name, &text).map_err(|error| Failure::input(error.to_string()))?;
+    let scenario = words::parse(&name, &text).map_err(|error| Failure::input(error.to_string()))?;
     Ok((name, scenario))
 }
 

@@ -178,7 +178,7 @@ impl World {
     }
 
     /// The events so far that the configuration says to keep.
-    pub fn recorder(&self) -> &Recorder {
+    pub fn recorder(&self) -> &Arc<Recorder> {
         &self.0.recorder
     }
 

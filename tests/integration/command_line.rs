@@ -29,7 +29,7 @@ fn scenario_files_that_cannot_be_read_name_file_and_line() {
     let folder = Folder::new();
     let file = folder.0.join("bad.slt");
     std::fs::write(&file, "statement ok\nSELECT 1\n\nnemesis explode an\n").unwrap();
-    refused(&["run", file.to_str().unwrap()], "bad.slt:4: expected: nemesis crash NODE");
+    refused(&["run", file.to_str().unwrap()], "bad.slt:4:9: expected: nemesis crash NODE");
     std::fs::write(&file, "nemesis crash an at txn.preparedd\n").unwrap();
     refused(&["run", file.to_str().unwrap()], "bad.slt:1: unknown probe \"txn.preparedd\", expected one of: ");
 }

@@ -1,7 +1,7 @@
 //! The docs say what is.
 
 use super::support::root;
-use hypertile::sim::scenario::parse;
+use hypertile::trial::words::parse;
 
 fn page(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -39,7 +39,7 @@ fn the_scenario_of_the_front_page_is_one() {
 fn every_directive_and_checker_is_documented() {
     let text = page("docs/scenario_format.md");
     let examples = blocks(&text).join("\n");
-    for (checker, _) in hypertile::sim::checker::ALL {
+    for (checker, _) in hypertile::trial::checker::ALL {
         assert!(text.contains(&format!("| `{checker}` |")), "checker {checker} is not on the page");
     }
     for word in

@@ -2,7 +2,7 @@
 
 use super::support::{assert_ok, play, program, scenarios};
 use hypertile::sim::scenario::{ClusterSpec, WorldKind};
-use hypertile::sim::stage::postgres::{installed, start};
+use hypertile::trial::stage::postgres::{installed, start};
 
 /// Without PostgreSQL these tests have nothing to run; the gate sets a variable that makes that a failure.
 fn available() -> bool {

@@ -1,7 +1,8 @@
 //! What several tests need: the binary, the scenarios, a cluster that ends with its test.
 
-use hypertile::sim::report::{Report, Sabotage, Setting, run};
-use hypertile::sim::scenario::{Scenario, WorldKind, parse};
+use hypertile::sim::scenario::{Scenario, WorldKind};
+use hypertile::trial::report::{Report, Sabotage, Setting, run};
+use hypertile::trial::words::parse;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
@@ -63,7 +64,7 @@ pub fn setting(world: WorldKind, seed: u64) -> Setting {
 pub fn play(file: &str, scenario: &Scenario, world: WorldKind, seed: u64) -> Report {
     let path = root().join(file).display().to_string();
     let mut report = run(scenario, &path, &setting(world, seed));
-    hypertile::sim::golden::judge(&mut report, false);
+    hypertile::trial::golden::judge(&mut report, false);
     report
 }
 

@@ -19,8 +19,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("session", &["host", "sql", "wire", "engine"]),
     ("access", &["host", "sql", "chunk", "wire", "engine", "catalog", "session"]),
     ("node", &["host", "wire", "engine", "catalog", "access"]),
-    ("sim", &["host", "wire", "node"]),
-    ("cli", &["host", "wire", "node", "sim"]),
+    ("sim", &["host"]),
+    ("trial", &["host", "wire", "node", "sim"]),
+    ("cli", &["host", "wire", "node", "sim", "trial"]),
 ];
 
 /// Everybody may use these.

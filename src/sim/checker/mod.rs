@@ -1,17 +1,8 @@
-//! The judges: one file a property, pure over the history and the final state.
+//! What judges have in common, and those that know nothing of any system.
 //!
-//! Each returns violations that carry their evidence. A checker that finds nothing has looked at something: the
-//! runner fails a workload of which no batch was acknowledged or no read succeeded, and its report has the counts.
-//!
-//! Reading order: this file, [`atomicity`], [`durability`], [`agreement`], [`leftovers`]. They know neither world nor
-//! cluster: `sim::observe` makes the final state, `sim::workload` the history.
+//! A judge is pure over what clients saw and what is there in the end, and returns violations that carry their
+//! evidence. The judges of hypertables are in `trial::checker`.
 
-pub mod agreement;
-pub mod atomicity;
-pub mod durability;
-pub mod leftovers;
-
-use super::history::{History, Read};
 use std::fmt;
 
 /// A broken promise and the evidence for it.
@@ -26,41 +17,3 @@ impl fmt::Display for Violation {
         write!(f, "{}: {}", self.checker, self.evidence)
     }
 }
-
-/// What the cluster holds once the run is over and healed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FinalState {
-    /// All batches, through the access node; `None` where the scenario has no workload.
-    pub read: Option<Read>,
-    /// Chunks as the access node's catalog has them.
-    pub chunks: Vec<ChunkRow>,
-    /// What each data node holds.
-    pub nodes: Vec<NodeState>,
-    /// Global transaction ids whose decision the access node still keeps.
-    pub decisions: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChunkRow {
-    pub table: String,
-    pub nodes: Vec<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeState {
-    pub name: String,
-    /// Global ids of prepared transactions.
-    pub prepared: Vec<String>,
-    /// Chunk tables and their number of rows.
-    pub tables: Vec<(String, u64)>,
-}
-
-/// All checkers by name, in the order in which they are run.
-pub const ALL: [(&str, Checker); 4] = [
-    ("atomicity", atomicity::check),
-    ("durability", durability::check),
-    ("agreement", agreement::check),
-    ("leftovers", leftovers::check),
-];
-
-pub type Checker = fn(&History, &FinalState) -> Vec<Violation>;

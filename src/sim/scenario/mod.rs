@@ -1,14 +1,19 @@
 //! Scenario files: a story of statements, faults and checks, told once and run in any world.
 //!
 //! `docs/scenario_format.md` is the grammar for people. [`parse`] reads a file into [`Step`]s, [`run`] carries them
-//! out on a [`Stage`](super::stage::Stage), [`database`] is one client connection as sqllogictest wants it.
+//! out on a [`Stage`](stage::Stage) for a [`Subject`](stage::Subject); [`session`] is one client connection, [`clients`]
+//! runs the blocks of operations.
 //!
 //! A scenario file is sqllogictest (parsed by that crate, so its records mean here what they mean everywhere) plus
-//! directive lines of our own. Knows SQL as text only.
+//! directive lines of our own. What the system under test is, it learns through the traits of [`stage`]: statements,
+//! operations, checkers and snapshots are text here.
 
-pub mod database;
+pub mod clients;
 pub mod parse;
+pub mod problem;
 pub mod run;
+pub mod session;
+pub mod stage;
 
 use std::fmt;
 use std::time::Duration;
@@ -86,6 +91,7 @@ pub enum Action {
     Nemesis(Nemesis),
     Advance(Duration),
     Workload(WorkloadSpec),
+    Client(ClientBlock),
     /// Names of checkers; `all` is all of them.
     Check(Vec<String>),
     /// What to write down: `placement`, `catalog`.
@@ -144,11 +150,51 @@ pub enum When {
     },
 }
 
-/// `workload batches writers=3 batches=12 …`: see `sim::workload`.
+/// `workload batches writers=3 batches=12 …`: stands for clients, which the system's vocabulary names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadSpec {
     pub name: String,
     pub options: Vec<(String, String)>,
+}
+
+/// `client w0` and the lines below it: operations that one client performs beside the story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientBlock {
+    pub name: String,
+    /// Begins anew as long as any of these clients is not through.
+    pub accompanies: Vec<String>,
+    pub operations: Vec<Timed>,
+}
+
+/// An operation and the pause before it, drawn from the range when it is performed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timed {
+    pub pause: (Duration, Duration),
+    pub text: String,
+}
+
+impl fmt::Display for ClientBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "client {}", self.name)?;
+        if !self.accompanies.is_empty() {
+            write!(f, " while {}", self.accompanies.join(" "))?;
+        }
+        for operation in &self.operations {
+            write!(f, "\n{operation}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Timed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (low, high) = self.pause;
+        match (low.is_zero() && high.is_zero(), low == high) {
+            (true, _) => f.write_str(&self.text),
+            (false, true) => write!(f, "{low:?} {}", self.text),
+            (false, false) => write!(f, "{low:?}..{high:?} {}", self.text),
+        }
+    }
 }
 
 /// As a scenario has it, once what it left open is drawn.

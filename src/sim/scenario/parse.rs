@@ -1,27 +1,15 @@
-//! Scenario text to steps. Errors name file, line and the expected form.
+//! Scenario text to steps. Errors name file, line, column and what was expected.
 
-use super::{Action, ClusterSpec, Fault, How, Nemesis, Record, Scenario, Step, When, WorkloadSpec, WorldKind};
-use crate::probe;
+use super::problem::{ParseError, Problem, unknown};
+use super::run::ALL;
+use super::stage::Vocabulary;
+use super::{
+    Action, ClientBlock, ClusterSpec, Fault, How, Nemesis, Record, Scenario, Step, Timed, When, WorkloadSpec, WorldKind,
+};
+use crate::sim::chance;
 use crate::units::duration;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
-
-/// A scenario file that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseError {
-    pub file: String,
-    pub line: u32,
-    pub message: String,
-}
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.message)
-    }
-}
-
-impl std::error::Error for ParseError {}
 
 /// What a directive line means before it is joined with the records around it.
 enum Directive {
@@ -36,8 +24,9 @@ enum Directive {
 }
 
 /// Words that begin a line of ours. Everything else is sqllogictest's.
-const DIRECTIVES: [&str; 10] = [
+const DIRECTIVES: [&str; 11] = [
     "cluster",
+    "client",
     "nemesis",
     "advance",
     "eventually",
@@ -50,36 +39,48 @@ const DIRECTIVES: [&str; 10] = [
 ];
 
 /// Parses one scenario. `file` is for messages; the scenario's name is its last part without `.slt`.
-pub fn parse(file: &str, text: &str) -> Result<Scenario, ParseError> {
-    let (plain, directives) = split(file, text)?;
-    let records = sqllogictest::parse_with_name(&plain, file).map_err(|error| ParseError {
-        file: file.to_string(),
-        line: error.location().line(),
-        message: format!(
-            "{}: expected a sqllogictest record or a directive ({})",
-            error.kind(),
-            DIRECTIVES[..9].join(", ")
-        ),
+pub fn parse(file: &str, text: &str, vocabulary: &dyn Vocabulary) -> Result<Scenario, ParseError> {
+    let (plain, directives) = split(file, text, vocabulary)?;
+    let records = sqllogictest::parse_with_name(&plain, file).map_err(|error| {
+        let number = error.location().line();
+        let words = DIRECTIVES[..10].join(", ");
+        let message = format!("{}: expected a sqllogictest record or a directive ({words})", error.kind());
+        let line = text.lines().nth(number.saturating_sub(1) as usize).unwrap_or_default();
+        Problem::from(message).in_line(file, number, line)
     })?;
     assemble(file, records, directives)
 }
 
 /// Takes our lines out (leaving comment lines, so that line numbers stay) and reads them.
-fn split(file: &str, text: &str) -> Result<(String, BTreeMap<u32, Directive>), ParseError> {
+fn split(
+    file: &str,
+    text: &str,
+    vocabulary: &dyn Vocabulary,
+) -> Result<(String, BTreeMap<u32, Directive>), ParseError> {
     let mut plain = String::with_capacity(text.len());
     let mut directives = BTreeMap::new();
     let mut inside_record = false;
+    // The line of the `client` directive that the lines now belong to.
+    let mut client = None;
     for (index, line) in text.lines().enumerate() {
         let number = index as u32 + 1;
         let trimmed = line.trim();
+        if trimmed.is_empty() {
+            (inside_record, client) = (false, None);
+        } else if let Some(at) = client {
+            if !trimmed.starts_with('#') {
+                let timed = timed(without_comment(line), vocabulary).map_err(|p| p.in_line(file, number, line))?;
+                if let Some(Directive::Step(Action::Client(block))) = directives.get_mut(&at) {
+                    block.operations.push(timed);
+                }
+            }
+            plain.push_str("#\n");
+            continue;
+        }
         let ours = if inside_record || trimmed.is_empty() || trimmed.starts_with('#') {
             None
         } else {
-            directive(without_comment(trimmed)).map_err(|message| ParseError {
-                file: file.to_string(),
-                line: number,
-                message,
-            })?
+            directive(without_comment(line), vocabulary).map_err(|problem| problem.in_line(file, number, line))?
         };
         match ours {
             Some(Directive::Maybe) => {
@@ -93,12 +94,15 @@ fn split(file: &str, text: &str) -> Result<(String, BTreeMap<u32, Directive>), P
             }
             Some(directive) => {
                 plain.push('#');
+                if matches!(directive, Directive::Step(Action::Client(_))) {
+                    client = Some(number);
+                }
                 directives.insert(number, directive);
             }
             None => {
                 plain.push_str(line);
                 let starts = ["statement", "query", "let", "system"].iter().any(|word| trimmed.starts_with(word));
-                inside_record = if trimmed.is_empty() { false } else { inside_record || starts };
+                inside_record = !trimmed.is_empty() && (inside_record || starts);
             }
         }
         plain.push('\n');
@@ -107,25 +111,79 @@ fn split(file: &str, text: &str) -> Result<(String, BTreeMap<u32, Directive>), P
 }
 
 fn without_comment(line: &str) -> &str {
-    line.split(" #").next().unwrap_or(line).trim_end()
+    line.split(" #").next().unwrap_or(line).trim()
 }
 
-fn directive(line: &str) -> Result<Option<Directive>, String> {
-    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let rest = rest.trim();
-    Ok(Some(match word {
-        "cluster" => Directive::Cluster(cluster(rest)?),
-        "nemesis" => Directive::Step(Action::Nemesis(nemesis(rest)?)),
-        "advance" => Directive::Step(Action::Advance(duration(rest)?)),
-        "eventually" => Directive::Next(How::Eventually(duration(rest)?)),
-        "background" => Directive::Background(one_name("background", rest)?),
-        "await" => Directive::Step(Action::Await(one_name("await", rest)?)),
-        "check" => Directive::Step(Action::Check(names("check", rest)?)),
-        "snapshot" => Directive::Step(Action::Snapshot(one_name("snapshot", rest)?)),
-        "workload" => Directive::Step(Action::Workload(workload(rest)?)),
-        "statement" if rest == "maybe" => Directive::Maybe,
-        _ => return Ok(None),
-    }))
+fn directive(line: &str, vocabulary: &dyn Vocabulary) -> Result<Option<Directive>, Problem> {
+    let (word, rest) = split_word(line);
+    let read = || -> Result<Option<Directive>, Problem> {
+        Ok(Some(match word {
+            "cluster" => Directive::Cluster(cluster(rest)?),
+            "client" => Directive::Step(Action::Client(client(rest)?)),
+            "nemesis" => Directive::Step(Action::Nemesis(nemesis(rest, vocabulary.probes())?)),
+            "advance" => Directive::Step(Action::Advance(duration(rest)?)),
+            "eventually" => Directive::Next(How::Eventually(duration(rest)?)),
+            "background" => Directive::Background(one_name("background", rest)?),
+            "await" => Directive::Step(Action::Await(one_name("await", rest)?)),
+            "check" => Directive::Step(Action::Check(checkers(rest, vocabulary)?)),
+            "snapshot" => Directive::Step(Action::Snapshot(snapshot(rest, vocabulary)?)),
+            "workload" => Directive::Step(Action::Workload(workload(rest, vocabulary)?)),
+            "statement" if rest == "maybe" => Directive::Maybe,
+            _ => return Ok(None),
+        }))
+    };
+    read().map_err(|problem| problem.or_at(if rest.is_empty() { word } else { rest }))
+}
+
+/// The first word and what comes after it, both slices of the line.
+fn split_word(line: &str) -> (&str, &str) {
+    let line = line.trim();
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, &line[line.len()..]));
+    (word, rest.trim())
+}
+
+fn checkers(rest: &str, vocabulary: &dyn Vocabulary) -> Result<Vec<String>, Problem> {
+    let mut allowed = vec![ALL];
+    allowed.extend(vocabulary.checkers());
+    one_of("checker", "check", rest, &allowed)
+}
+
+fn snapshot(rest: &str, vocabulary: &dyn Vocabulary) -> Result<String, Problem> {
+    let name = one_name("snapshot", rest)?;
+    one_of("snapshot", "snapshot", rest, &vocabulary.snapshots()).map(|_| name)
+}
+
+/// All words, each of which must be allowed.
+fn one_of(what: &str, directive: &str, rest: &str, allowed: &[&str]) -> Result<Vec<String>, Problem> {
+    if rest.is_empty() {
+        return Err(format!("expected: {directive} NAME…, of: {}", allowed.join(", ")).into());
+    }
+    let known =
+        |word: &str| if allowed.contains(&word) { Ok(word.to_string()) } else { Err(unknown(what, word, allowed)) };
+    rest.split_whitespace().map(known).collect()
+}
+
+/// `client w0`, `client r0 while w0 w1`.
+fn client(rest: &str) -> Result<ClientBlock, Problem> {
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    let (name, accompanies) = match words[..] {
+        [name] => (name, &[][..]),
+        [name, "while", ref others @ ..] if !others.is_empty() => (name, others),
+        _ => return Err("expected: client NAME, or client NAME while NAME…".to_string().into()),
+    };
+    let accompanies = accompanies.iter().map(ToString::to_string).collect();
+    Ok(ClientBlock { name: name.to_string(), accompanies, operations: Vec::new() })
+}
+
+/// `15ms insert …`, `1s..2s read …`, `read …`.
+fn timed(line: &str, vocabulary: &dyn Vocabulary) -> Result<Timed, Problem> {
+    let (first, rest) = split_word(line);
+    let pause = first.starts_with(|c: char| c.is_ascii_digit());
+    let (pause, operation) =
+        if pause { (durations(first).map_err(|why| Problem::at(first, why))?, rest) } else { Default::default() };
+    let operation = if operation.is_empty() { line.trim() } else { operation };
+    vocabulary.operation(operation).map_err(|why| Problem::at(operation, why))?;
+    Ok(Timed { pause, text: operation.to_string() })
 }
 
 fn one_name(word: &str, rest: &str) -> Result<String, String> {
@@ -133,11 +191,6 @@ fn one_name(word: &str, rest: &str) -> Result<String, String> {
         [name] => Ok(name.to_string()),
         _ => Err(format!("expected: {word} NAME")),
     }
-}
-
-fn names(word: &str, rest: &str) -> Result<Vec<String>, String> {
-    let names: Vec<String> = rest.split_whitespace().map(str::to_string).collect();
-    if names.is_empty() { Err(format!("expected: {word} NAME…")) } else { Ok(names) }
 }
 
 fn options(rest: &str, form: &str) -> Result<Vec<(String, String)>, String> {
@@ -149,20 +202,26 @@ fn options(rest: &str, form: &str) -> Result<Vec<(String, String)>, String> {
 
 const CLUSTER_FORM: &str = "cluster [data=N] [spare=N] [seed=N] [world=any|sim|loopback|postgres[,…]]";
 
-fn cluster(rest: &str) -> Result<ClusterSpec, String> {
+fn cluster(rest: &str) -> Result<ClusterSpec, Problem> {
     let mut spec = ClusterSpec::default();
     for (key, value) in options(rest, CLUSTER_FORM)? {
-        let bad = || format!("bad value in \"{key}={value}\", expected: {CLUSTER_FORM}");
+        let place = find_word(rest, &key);
+        let bad = || Problem::at(place, format!("bad value in \"{key}={value}\", expected: {CLUSTER_FORM}"));
         match key.as_str() {
             "data" => spec.data = value.parse().ok().filter(|n| *n <= 64).ok_or_else(bad)?,
             "spare" => spec.spare = value.parse().ok().filter(|n| *n <= 64).ok_or_else(bad)?,
             "seed" => spec.seed = Some(value.parse().map_err(|_| bad())?),
             "world" if value == "any" => spec.worlds = WorldKind::ALL.to_vec(),
             "world" => spec.worlds = value.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?,
-            _ => return Err(format!("unknown option \"{key}\", expected: {CLUSTER_FORM}")),
+            _ => return Err(Problem::at(place, format!("unknown option \"{key}\", expected: {CLUSTER_FORM}"))),
         }
     }
     Ok(spec)
+}
+
+/// Where the word that begins with `key` stands in `rest`.
+fn find_word<'a>(rest: &'a str, key: &str) -> &'a str {
+    rest.split_whitespace().find(|word| word.starts_with(key)).unwrap_or(rest)
 }
 
 impl Default for ClusterSpec {
@@ -175,12 +234,12 @@ const NEMESIS_FORM: &str = "nemesis crash NODE | restart NODE | partition A B | 
      clock NODE +2h | drift NODE 200ppm, then nothing, `after 3s`, `after 1s..3s`, `at PROBE` or `at PROBE hit 1..5`, \
      then for crash and partition `for 2s` or `for 2s..9s`";
 
-fn nemesis(rest: &str) -> Result<Nemesis, String> {
+fn nemesis(rest: &str, probes: &[&str]) -> Result<Nemesis, Problem> {
     let (rest, lasts) = match rest.rsplit_once(" for ") {
         Some((rest, range)) => (rest.trim(), Some(durations(range)?)),
         None => (rest, None),
     };
-    let (fault, when) = split_when(rest)?;
+    let (fault, when) = split_when(rest, probes)?;
     let (word, arguments) = fault.split_once(char::is_whitespace).unwrap_or((fault, ""));
     let arguments = arguments.trim();
     let form = || format!("expected: {NEMESIS_FORM}");
@@ -198,15 +257,15 @@ fn nemesis(rest: &str) -> Result<Nemesis, String> {
                 Fault::Drift(node.to_string(), ppm)
             }
         }
-        _ => return Err(form()),
+        _ => return Err(Problem::at(word, form())),
     };
     if lasts.is_some() && !matches!(fault, Fault::Crash(_) | Fault::Partition(_) | Fault::OneWay(..)) {
-        return Err(form());
+        return Err(form().into());
     }
     Ok(Nemesis { fault, when, lasts })
 }
 
-fn split_when(rest: &str) -> Result<(&str, When), String> {
+fn split_when<'a>(rest: &'a str, probes: &[&str]) -> Result<(&'a str, When), Problem> {
     let words: Vec<&str> = rest.split_whitespace().collect();
     let cut =
         |word: &str| rest.rfind(&format!(" {word} ")).map(|at| (rest[..at].trim(), rest[at + word.len() + 2..].trim()));
@@ -225,13 +284,13 @@ fn split_when(rest: &str) -> Result<(&str, When), String> {
                 let (low, high) = hits.split_once("..").unwrap_or((hits, hits));
                 (name, (low.parse().map_err(|_| form())?, high.parse().map_err(|_| form())?))
             }
-            _ => return Err(form()),
+            _ => return Err(form().into()),
         };
         if hits.0 == 0 || hits.1 < hits.0 {
-            return Err(form());
+            return Err(form().into());
         }
-        if !probe::ALL.contains(&name) {
-            return Err(format!("unknown probe \"{name}\", expected one of: {}", probe::ALL.join(", ")));
+        if !probes.contains(&name) {
+            return Err(unknown("probe", name, probes));
         }
         return Ok((fault, When::At { probe: name.to_string(), hits }));
     }
@@ -263,13 +322,16 @@ fn signed_micros(text: &str) -> Option<i64> {
     Some(sign * i64::try_from(duration(amount).ok()?.as_micros()).ok()?)
 }
 
-fn workload(rest: &str) -> Result<WorkloadSpec, String> {
+fn workload(rest: &str, vocabulary: &dyn Vocabulary) -> Result<WorkloadSpec, Problem> {
     const FORM: &str = "workload NAME [key=value]…";
-    let (name, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let (name, rest) = split_word(rest);
     if name.is_empty() || name.contains('=') {
-        return Err(format!("expected: {FORM}"));
+        return Err(format!("expected: {FORM}").into());
     }
-    Ok(WorkloadSpec { name: name.to_string(), options: options(rest, FORM)? })
+    let spec = WorkloadSpec { name: name.to_string(), options: options(rest, FORM)? };
+    // Drawn only to see that it can be.
+    vocabulary.workload(&spec, &mut chance::stream(0, "")).map_err(|why| Problem::at(name, why))?;
+    Ok(spec)
 }
 
 /// Joins records and directives in the order of their lines.
@@ -278,7 +340,8 @@ fn assemble(
     records: Vec<Record>,
     mut directives: BTreeMap<u32, Directive>,
 ) -> Result<Scenario, ParseError> {
-    let error = |line: u32, message: &str| ParseError { file: file.to_string(), line, message: message.to_string() };
+    let error =
+        |line: u32, message: &str| ParseError { file: file.to_string(), line, column: 1, message: message.to_string() };
     let mut cluster = None;
     let mut steps: Vec<Step> = Vec::new();
     let mut records =
@@ -355,6 +418,43 @@ fn record_line(record: &Record) -> Option<u32> {
 mod tests {
     use super::*;
 
+    /// A system that knows two operations.
+    struct Toy;
+
+    impl Vocabulary for Toy {
+        fn workload(&self, spec: &WorkloadSpec, _: &mut chance::Stream) -> Result<Vec<ClientBlock>, String> {
+            if spec.name == "toy" {
+                Ok(vec![])
+            } else {
+                Err(format!("unknown workload \"{}\", expected: toy", spec.name))
+            }
+        }
+
+        fn operation(&self, text: &str) -> Result<(), String> {
+            if ["get", "put"].contains(&split_word(text).0) { Ok(()) } else { Err("expected: get or put".to_string()) }
+        }
+
+        fn checkers(&self) -> Vec<&'static str> {
+            vec!["safety"]
+        }
+
+        fn snapshots(&self) -> Vec<&'static str> {
+            vec!["state"]
+        }
+
+        fn probes(&self) -> &'static [&'static str] {
+            &["txn.decided"]
+        }
+    }
+
+    fn parse(file: &str, text: &str) -> Result<Scenario, ParseError> {
+        super::parse(file, text, &Toy)
+    }
+
+    fn nemesis(text: &str) -> Result<Nemesis, Problem> {
+        super::nemesis(text, Toy.probes())
+    }
+
     const STORY: &str = "\
 # A story.
 cluster data=2 spare=1 seed=7 world=sim,loopback
@@ -402,6 +502,22 @@ check all
     }
 
     #[test]
+    fn a_client_has_the_lines_below_it_up_to_the_next_blank_one() {
+        let text = "client w0\n5ms put x\n# not this\n1s..2s put y # but that\nget z\n\nclient r0 while w0\nget x\n\nadvance 1s\n";
+        let scenario = parse("x.slt", text).unwrap();
+        let blocks: Vec<String> = scenario
+            .steps
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::Client(block) => Some(block.to_string()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(blocks, ["client w0\n5ms put x\n1s..2s put y\nget z", "client r0 while w0\nget x"]);
+        assert_eq!(scenario.steps.len(), 3);
+    }
+
+    #[test]
     fn a_fault_reads_back_as_it_was_written() {
         let one = nemesis("clock an -5m").unwrap();
         assert_eq!(one.fault, Fault::Clock("an".into(), -300_000_000));
@@ -418,16 +534,25 @@ check all
     #[test]
     fn errors_name_file_line_and_expected_form() {
         let bad = |text: &str| parse("x.slt", text).unwrap_err().to_string();
-        assert!(bad("\nnemesis explode dn1").starts_with("x.slt:2: expected: nemesis crash NODE"));
+        assert!(bad("\nnemesis explode dn1").starts_with("x.slt:2:9: expected: nemesis crash NODE"));
         assert!(
             bad("\n\nnemesis crash an at txn.preparedd")
-                .starts_with("x.slt:3: unknown probe \"txn.preparedd\", expected one of: ")
+                .starts_with("x.slt:3:21: unknown probe \"txn.preparedd\", expected one of: txn.decided")
         );
         assert!(bad("cluster data=many").contains("bad value in \"data=many\""));
         assert!(bad("advance soon").contains("expected for example 500ms"));
-        assert!(bad("frobnicate").starts_with("x.slt:1: "));
+        assert!(bad("frobnicate").starts_with("x.slt:1:1: "));
         assert!(bad("eventually 3s\nadvance 1s").contains("right after this line"));
-        assert!(bad("statement maybe\n\n").starts_with("x.slt:1: "));
+        assert!(bad("statement maybe\n\n").starts_with("x.slt:1:1: "));
+        assert!(
+            bad("check safety nothing")
+                .starts_with("x.slt:1:14: unknown checker \"nothing\", expected one of: all, safety")
+        );
+        assert!(bad("snapshot all").starts_with("x.slt:1:10: unknown snapshot"));
+        assert!(bad("workload other").starts_with("x.slt:1:10: unknown workload"));
+        assert!(bad("client").starts_with("x.slt:1:1: expected: client NAME"));
+        assert!(bad("client c\n  5ms get x\n  5ms burn x").starts_with("x.slt:3:7: expected: get or put"));
+        assert!(bad("client c\n5x get x").starts_with("x.slt:2:1: bad duration"));
         assert!(bad("query I\nSELECT 1\n----\n1\n\ncluster data=1").contains("before everything else"));
     }
 }

@@ -1,17 +1,17 @@
 //! Plays a scenario on a stage.
 
-use super::database::{Maker, NO_ANSWER};
-use super::{Action, Fault, How, Record, Scenario, Step, When};
-use crate::error::Error;
-use crate::sim::checker::{self, Violation};
-use crate::sim::history::{Counts, History};
-use crate::sim::observe;
-use crate::sim::stage::{ACCESS_NODE, Purpose, Stage};
-use crate::sim::workload::{self, Batches};
+use super::clients::Clients;
+use super::session::{Connected, Maker, NO_ANSWER};
+use super::stage::{Purpose, Stage, Subject, Vocabulary};
+use super::{Action, How, Record, Scenario, Step, When};
+use crate::sim::chance;
+use crate::sim::checker::Violation;
+use crate::sim::history::Tallies;
+use crate::sim::record::Event;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-type Runner = sqllogictest::Runner<super::database::Database, Maker>;
+type Runner = sqllogictest::Runner<Connected, Maker>;
 type Background = tokio::sync::oneshot::Receiver<(Runner, Result<(), String>)>;
 
 /// How long the cluster has to converge before the final checks must hold.
@@ -38,14 +38,14 @@ pub struct Played {
     pub goldens: Vec<Golden>,
     /// Armed faults that never struck.
     pub waiting: Vec<String>,
-    /// What the clients of workloads were told.
-    pub workload: Counts,
+    /// What the clients were told.
+    pub tallies: Tallies,
 }
 
 impl Played {
     /// A run that ended before its first step.
     pub fn without_steps(verdict: Verdict) -> Played {
-        Played { verdict, goldens: vec![], waiting: vec![], workload: Counts::default() }
+        Played { verdict, goldens: vec![], waiting: vec![], tallies: Tallies::default() }
     }
 }
 
@@ -58,17 +58,22 @@ pub fn refusal(scenario: &Scenario, stage: &dyn Stage) -> Option<String> {
 }
 
 /// Plays all steps; stops at the first that does not hold.
-pub async fn play(scenario: &Scenario, stage: &mut dyn Stage) -> Played {
+pub async fn play(
+    scenario: &Scenario,
+    stage: &mut dyn Stage,
+    vocabulary: &dyn Vocabulary,
+    subject: &mut dyn Subject,
+) -> Played {
     if let Some(why) = refusal(scenario, stage) {
         return Played::without_steps(Verdict::Skipped { why });
     }
     let mut player = Player {
         stage,
+        vocabulary,
+        subject,
         runners: BTreeMap::new(),
         background: BTreeMap::new(),
-        workload: None,
-        history: History::default(),
-        subject: None,
+        clients: Clients::default(),
         goldens: vec![],
     };
     let mut verdict = Verdict::Ok;
@@ -89,19 +94,18 @@ pub async fn play(scenario: &Scenario, stage: &mut dyn Stage) -> Played {
             verdict = Verdict::Failed { line, message: format!("in the background on {name}: {message}") };
         }
     }
-    let (waiting, workload) = (player.stage.waiting(), player.history.counts());
-    Played { verdict, waiting, goldens: player.goldens, workload }
+    let (waiting, tallies) = (player.stage.waiting(), player.clients.tallies());
+    Played { verdict, waiting, goldens: player.goldens, tallies }
 }
 
 struct Player<'a> {
     stage: &'a mut dyn Stage,
+    vocabulary: &'a dyn Vocabulary,
+    subject: &'a mut dyn Subject,
     /// One runner a connection, so that one may run while others wait.
     runners: BTreeMap<String, Runner>,
     background: BTreeMap<String, Background>,
-    workload: Option<workload::Running>,
-    history: History,
-    /// The last workload, whose table the judges look at.
-    subject: Option<Batches>,
+    clients: Clients,
     goldens: Vec<Golden>,
 }
 
@@ -109,38 +113,46 @@ impl Player<'_> {
     async fn step(&mut self, step: &Step) -> Result<(), String> {
         match &step.action {
             Action::Record { record, how } => self.record(record, how).await,
-            Action::Await(name) if name == "workload" => self.await_workload().await,
+            Action::Await(name) if name == "workload" => self.await_clients().await,
             Action::Await(connection) => self.await_background(connection).await,
             Action::Nemesis(nemesis) => {
                 let nemesis = self.fix(nemesis);
-                self.stage.note(&format!("nemesis {} {:?}", nemesis.fault, nemesis.when));
-                match (&nemesis.fault, &nemesis.when) {
-                    (Fault::Heal, When::Now) => self.stage.heal().await.map_err(describe),
-                    _ => self.stage.strike(&nemesis).await.map_err(describe),
-                }
+                self.note(format!("nemesis {nemesis}"));
+                self.stage.strike(&nemesis).await
             }
             Action::Advance(duration) => {
                 self.stage.advance(*duration).await;
                 Ok(())
             }
             Action::Workload(spec) => {
-                let options = Batches::from_spec(spec)?;
-                let address = self.stage.address(ACCESS_NODE).expect("every stage has an access node");
-                let seed = self.stage.draw(Purpose::Workload, 0..=u64::MAX);
-                self.subject = Some(options.clone());
-                self.workload = Some(workload::start(&self.stage.host().clone(), &address, options, seed));
+                let seed = self.draw_seed();
+                for block in self.vocabulary.workload(spec, &mut chance::stream(seed, &spec.name))? {
+                    self.start(&block)?;
+                }
                 Ok(())
             }
+            Action::Client(block) => self.start(block),
             Action::Check(names) => self.check(names).await,
             Action::Snapshot(what) => {
-                let text = match what.as_str() {
-                    "placement" => observe::placement(self.stage).await,
-                    "catalog" => observe::catalog(self.stage).await,
-                    _ => return Err(format!("unknown snapshot \"{what}\", expected: placement or catalog")),
-                };
-                self.goldens.push((what.clone(), text.map_err(describe)?));
+                let text = self.subject.snapshot(self.stage, what).await?;
+                self.goldens.push((what.clone(), text));
                 Ok(())
             }
+        }
+    }
+
+    fn start(&mut self, block: &super::ClientBlock) -> Result<(), String> {
+        let seed = self.draw_seed();
+        self.clients.start(self.stage, self.subject, block, seed)
+    }
+
+    fn draw_seed(&mut self) -> u64 {
+        self.stage.draw(Purpose::Workload, 0..=u64::MAX)
+    }
+
+    fn note(&self, text: String) {
+        if let Some(recorder) = self.stage.recorder() {
+            recorder.record(Event::Note { text });
         }
     }
 
@@ -190,12 +202,7 @@ impl Player<'_> {
     }
 
     fn runner(&mut self, name: &str) -> Runner {
-        self.runners.remove(name).unwrap_or_else(|| {
-            let address = self.stage.address(ACCESS_NODE).expect("every stage has an access node");
-            // `connection node1` speaks to that node itself.
-            let address = self.stage.address(name).unwrap_or(address);
-            sqllogictest::Runner::new(Maker { host: self.stage.host().clone(), address })
-        })
+        self.runners.remove(name).unwrap_or_else(|| sqllogictest::Runner::new(Maker::new(self.stage.session(name))))
     }
 
     fn in_background(&mut self, name: String, mut runner: Runner, record: Record, maybe: bool) {
@@ -230,56 +237,26 @@ impl Player<'_> {
         }
     }
 
-    async fn await_workload(&mut self) -> Result<(), String> {
-        let running = self.workload.take().ok_or("no workload is under way")?;
-        let history = running
-            .finish(WORKLOAD_WITHIN)
-            .await
-            .ok_or(format!("liveness: the workload's clients are not through within {WORKLOAD_WITHIN:?}"))?;
-        for batch in &history.batches {
-            self.stage.note(&format!("{batch:?}"));
+    async fn await_clients(&mut self) -> Result<(), String> {
+        if !self.clients.are_under_way() {
+            return Err("no workload is under way".to_string());
         }
-        self.history.batches.extend(history.batches);
-        self.history.reads.extend(history.reads);
-        Ok(())
-    }
-
-    /// Judges find nothing wrong with a workload of which nothing came to pass; that must not be a green run.
-    fn something_to_judge(&self) -> Result<(), String> {
-        let Some(subject) = &self.subject else { return Ok(()) };
-        let counts = self.history.counts();
-        if counts.acknowledged == 0 {
-            return Err(format!("no batch of the workload was acknowledged ({counts}): there is nothing to judge"));
-        }
-        if subject.readers > 0 && counts.reads == 0 {
-            return Err(format!("no read of the workload succeeded ({counts}): there is nothing to judge"));
-        }
-        Ok(())
+        self.clients.finish(self.stage.host(), WORKLOAD_WITHIN).await
     }
 
     /// Runs checkers until they pass or the time to converge is over. Safety violations that cannot heal (a lost row)
     /// stay, of course; what only needs a moment (a prepared transaction) goes away.
     async fn check(&mut self, names: &[String]) -> Result<(), String> {
-        if self.workload.is_some() {
-            self.await_workload().await?;
-        }
-        let checkers = checkers(names)?;
-        self.something_to_judge()?;
+        self.clients.finish(self.stage.host(), WORKLOAD_WITHIN).await?;
+        self.clients.insist(self.stage, self.subject).await?;
+        let all: Vec<String> = self.vocabulary.checkers().into_iter().map(str::to_string).collect();
+        let names = if names.iter().any(|name| name == ALL) { &all } else { names };
         let host = self.stage.host().clone();
         let deadline = host.monotonic() + CONVERGE_WITHIN;
         loop {
-            let found =
-                match observe::final_state(self.stage, self.subject.as_ref().map(|subject| subject.table.as_str()))
-                    .await
-                {
-                    Ok(state) => checkers.iter().flat_map(|(_, check)| check(&self.history, &state)).collect(),
-                    Err(error) => {
-                        vec![Violation {
-                            checker: "liveness",
-                            evidence: format!("the cluster cannot be read: {error}"),
-                        }]
-                    }
-                };
+            let found = self.subject.judge(self.stage, names).await.unwrap_or_else(|why| {
+                vec![Violation { checker: "liveness", evidence: format!("the system cannot be looked at: {why}") }]
+            });
             if found.is_empty() {
                 return Ok(());
             }
@@ -292,20 +269,8 @@ impl Player<'_> {
     }
 }
 
-fn checkers(names: &[String]) -> Result<Vec<(&'static str, checker::Checker)>, String> {
-    let known = || checker::ALL.map(|(name, _)| name).join(", ");
-    let mut found = Vec::new();
-    for name in names {
-        match name.as_str() {
-            "all" => return Ok(checker::ALL.to_vec()),
-            name => {
-                let entry = checker::ALL.iter().find(|(n, _)| *n == name);
-                found.push(*entry.ok_or(format!("unknown checker \"{name}\", expected: all, {}", known()))?);
-            }
-        }
-    }
-    Ok(found)
-}
+/// `check all`: every checker there is.
+pub const ALL: &str = "all";
 
 async fn run_record(runner: &mut Runner, record: &Record) -> Result<(), String> {
     runner.run_async(record.clone()).await.map(|_| ()).map_err(|error| error.to_string().trim().to_string())
@@ -325,8 +290,4 @@ fn connection_of(record: &Record) -> String {
         },
         _ => "default".to_string(),
     }
-}
-
-fn describe(error: Error) -> String {
-    error.to_string()
 }

@@ -10,13 +10,13 @@ pub mod process;
 pub mod real;
 pub mod simulated;
 
-use super::scenario::{ClusterSpec, Nemesis, WorldKind};
+use super::session::Database;
 use crate::error::Result;
-use crate::host::Host;
 use crate::node::{FIRST_DATABASE, data_node_host};
+use crate::sim::scenario::ClusterSpec;
+use crate::sim::scenario::session::Session;
+use crate::sim::scenario::stage::Stage;
 use crate::wire::client::{Address, Connection};
-use async_trait::async_trait;
-use std::time::Duration;
 
 /// The database that every stage makes the cluster in.
 pub const DATABASE: &str = "tsdb";
@@ -27,49 +27,16 @@ pub const USER: &str = "postgres";
 /// The access node's name in scenarios.
 pub const ACCESS_NODE: &str = "an";
 
-/// What a number is drawn for: a scenario without its faults has the workload that it had with them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    Faults,
-    Workload,
-}
-
-#[async_trait]
-pub trait Stage: Send {
-    fn kind(&self) -> WorldKind;
-
-    /// The client's own door to this world.
-    fn host(&self) -> &Host;
-
+/// A stage whose nodes have addresses.
+pub trait Cluster: Stage {
     /// Where `node` (`an`, `node0`, …) takes clients; `None` for an unknown name.
     fn address(&self, node: &str) -> Option<Address>;
 
-    /// Names of all data nodes, those not added to the cluster included, in order.
-    fn data_nodes(&self) -> Vec<String>;
-
-    /// Whether this world can do such a thing at all; the reason if not.
-    fn can(&self, nemesis: &Nemesis) -> std::result::Result<(), String>;
-
-    /// Does it now, or arms it. Errors: an unknown node.
-    async fn strike(&mut self, nemesis: &Nemesis) -> Result<()>;
-
-    /// Ends all faults that lie in the world itself (partitions); crashed nodes stay down.
-    async fn heal(&mut self) -> Result<()>;
-
-    async fn advance(&mut self, duration: Duration) {
-        self.host().sleep(duration).await;
+    /// A connection called `name`: to the node of that name, or to the access node.
+    fn connection(&self, name: &str) -> Box<dyn Session> {
+        let access = || self.address(ACCESS_NODE).expect("every stage has an access node");
+        Box::new(Database::new(self.host().clone(), self.address(name).unwrap_or_else(access)))
     }
-
-    /// A number in `range`, from the run's seed; each purpose has a stream of its own.
-    fn draw(&mut self, purpose: Purpose, range: std::ops::RangeInclusive<u64>) -> u64;
-
-    /// Faults that were armed for later or at a probe and have not struck: a story that went on without its villain.
-    fn waiting(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Tells the run's event log something (simulation only).
-    fn note(&mut self, text: &str);
 }
 
 /// Names of all data nodes of a scenario, in order.
@@ -78,7 +45,7 @@ fn data_node_names(spec: &ClusterSpec) -> Vec<String> {
 }
 
 /// Makes the cluster's database on the access node and adds the first `count` data nodes, as a user would.
-async fn make_cluster(stage: &mut dyn Stage, count: u16) -> Result<()> {
+async fn make_cluster(stage: &dyn Cluster, count: u16) -> Result<()> {
     let host = stage.host().clone();
     let access = stage.address(ACCESS_NODE).expect("every stage has an access node");
     let first = Address { database: FIRST_DATABASE.to_string(), ..access.clone() };

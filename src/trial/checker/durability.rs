@@ -1,25 +1,28 @@
 //! What was acknowledged stays; what was refused never appears; nobody sees what nobody wrote.
 
 use super::{FinalState, Violation};
-use crate::sim::history::{Batch, Ending, History, Read};
+use crate::sim::history::Ending;
+use crate::trial::history::{Batch, History, Read};
 use std::collections::BTreeMap;
 
 const NAME: &str = "durability";
 
 pub fn check(history: &History, state: &FinalState) -> Vec<Violation> {
-    let batches: BTreeMap<(u32, u32), &Batch> = history.batches.iter().map(|b| ((b.writer, b.number), b)).collect();
     let mut found = Vec::new();
-    for read in &history.reads {
-        judge(&batches, read, "a concurrent read", &mut found);
-    }
-    if let Some(read) = &state.read {
-        judge(&batches, read, "the final read", &mut found);
+    for (table, batches) in &history.batches {
+        let written: BTreeMap<(u32, u32), &Batch> = batches.written.iter().map(|b| ((b.writer, b.number), b)).collect();
+        for read in &batches.reads {
+            judge(table, &written, read, "a concurrent read", &mut found);
+        }
+        if let Some(read) = state.reads.get(table) {
+            judge(table, &written, read, "the final read", &mut found);
+        }
     }
     found
 }
 
 /// A read must hold every batch acknowledged before it began and no batch refused; others may go either way.
-fn judge(batches: &BTreeMap<(u32, u32), &Batch>, read: &Read, who: &str, found: &mut Vec<Violation>) {
+fn judge(table: &str, batches: &BTreeMap<(u32, u32), &Batch>, read: &Read, who: &str, found: &mut Vec<Violation>) {
     let seen: BTreeMap<(u32, u32), u32> = read.seen.iter().map(|s| ((s.writer, s.number), s.rows)).collect();
     let mut violation = |evidence: String| found.push(Violation { checker: NAME, evidence });
     for (key, batch) in batches {
@@ -27,33 +30,42 @@ fn judge(batches: &BTreeMap<(u32, u32), &Batch>, read: &Read, who: &str, found: 
         let (writer, number) = key;
         match batch.ending {
             Ending::Ok if batch.completed <= read.invoked && rows == 0 => violation(format!(
-                "{who} at {} us misses batch {writer}.{number}, acknowledged at {} us",
+                "{who} at {} us misses batch {writer}.{number} of {table}, acknowledged at {} us",
                 read.invoked, batch.completed
             )),
             Ending::Failed if rows > 0 => {
-                violation(format!("{who} at {} us shows batch {writer}.{number}, which was refused", read.invoked));
+                violation(format!(
+                    "{who} at {} us shows batch {writer}.{number} of {table}, which was refused",
+                    read.invoked
+                ));
             }
             _ => {}
         }
     }
     for key in seen.keys().filter(|key| !batches.contains_key(key)) {
-        violation(format!("{who} at {} us shows batch {}.{}, which nobody wrote", read.invoked, key.0, key.1));
+        violation(format!(
+            "{who} at {} us shows batch {}.{} of {table}, which nobody wrote",
+            read.invoked, key.0, key.1
+        ));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::history::Seen;
+    use crate::trial::history::{Batches, Seen};
 
     fn history(ending: Ending) -> History {
         let batch = Batch { writer: 0, number: 0, rows: 2, ending, invoked: 10, completed: 20 };
-        History { batches: vec![batch], reads: vec![] }
+        History { batches: [("t".to_string(), Batches { written: vec![batch], reads: vec![] })].into() }
     }
 
     fn state(invoked: u64, numbers: &[u32]) -> FinalState {
         let seen = numbers.iter().map(|n| Seen { writer: 0, number: *n, rows: 2, distinct: 2, expected: 2 }).collect();
-        FinalState { read: Some(Read { invoked, completed: invoked + 1, seen }), ..FinalState::default() }
+        FinalState {
+            reads: [("t".to_string(), Read { invoked, completed: invoked + 1, seen })].into(),
+            ..FinalState::default()
+        }
     }
 
     #[test]

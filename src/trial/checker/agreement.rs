@@ -2,7 +2,7 @@
 //! with as many rows as each other.
 
 use super::{FinalState, Violation};
-use crate::sim::history::History;
+use crate::trial::history::History;
 use std::collections::BTreeMap;
 
 const NAME: &str = "agreement";

@@ -1,7 +1,7 @@
 //! After the liveness phase nothing is left over: no prepared transaction, no decision that waits for somebody.
 
 use super::{FinalState, Violation};
-use crate::sim::history::History;
+use crate::trial::history::History;
 
 const NAME: &str = "leftovers";
 

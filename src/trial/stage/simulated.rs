@@ -1,19 +1,24 @@
 //! The deterministic world: every node a machine of a simulated [`World`], one seed one run.
 
-use super::{ACCESS_NODE, DATABASE, Purpose, Stage, USER, data_node_names, make_cluster};
+use super::{ACCESS_NODE, Cluster, DATABASE, USER, data_node_names, make_cluster};
 use crate::error::{Error, Result, codes};
 use crate::host::Host;
 use crate::node::{Config, FIRST_DATABASE, Server, data_node_host};
 use crate::sim::chance::Stream;
 use crate::sim::clock::ClockFault;
-use crate::sim::record::Crash;
-use crate::sim::report::{Sabotage, Simulated};
+use crate::sim::record::{Crash, Recorder};
 use crate::sim::scenario::run::{Played, Verdict, play};
+use crate::sim::scenario::session::Session;
+use crate::sim::scenario::stage::{Purpose, Stage};
 use crate::sim::scenario::{ClusterSpec, Fault, Nemesis, Scenario, When, WorldKind};
 use crate::sim::world::{self, StrikeId, World, WorldConfig, simulate};
+use crate::trial::report::{Sabotage, Simulated};
+use crate::trial::subject::Hypertables;
+use crate::trial::words::Words;
 use crate::wire::client::{Address, Connection};
 use async_trait::async_trait;
 use rand::Rng;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The port of every simulated server.
@@ -46,7 +51,7 @@ pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage) -> (Played, Simul
     let config = WorldConfig { time_limit: TIME_LIMIT, ..WorldConfig::default() };
     let run = simulate(seed, config, move |world| async move {
         match SimulatedStage::start(world, &scenario.cluster, sabotage).await {
-            Ok(mut stage) => play(&scenario, &mut stage).await,
+            Ok(mut stage) => play(&scenario, &mut stage, &Words, &mut Hypertables::default()).await,
             Err(error) => failed(format!("the cluster did not start: {error}")),
         }
     });
@@ -72,11 +77,11 @@ impl SimulatedStage {
         world.start(ACCESS_NODE, move |host| serve(host, sabotage));
         let host = world.node("client");
         let (faults, workload) = (world.stream("faults"), world.stream("workload"));
-        let mut stage = SimulatedStage { world, host, data_nodes, faults, workload, armed: Vec::new() };
+        let stage = SimulatedStage { world, host, data_nodes, faults, workload, armed: Vec::new() };
         for name in stage.data_nodes.iter().map(String::as_str).chain([ACCESS_NODE]) {
             stage.wait_ready(name).await?;
         }
-        make_cluster(&mut stage, spec.data).await?;
+        make_cluster(&stage, spec.data).await?;
         Ok(stage)
     }
 
@@ -162,6 +167,12 @@ async fn serve(host: Host, sabotage: Sabotage) {
     }
 }
 
+impl Cluster for SimulatedStage {
+    fn address(&self, node: &str) -> Option<Address> {
+        (node == ACCESS_NODE || self.data_nodes.iter().any(|name| name == node)).then(|| self.machine(node))
+    }
+}
+
 #[async_trait]
 impl Stage for SimulatedStage {
     fn kind(&self) -> WorldKind {
@@ -172,11 +183,11 @@ impl Stage for SimulatedStage {
         &self.host
     }
 
-    fn address(&self, node: &str) -> Option<Address> {
-        (node == ACCESS_NODE || self.data_nodes.iter().any(|name| name == node)).then(|| self.machine(node))
+    fn session(&self, name: &str) -> Box<dyn Session> {
+        self.connection(name)
     }
 
-    fn data_nodes(&self) -> Vec<String> {
+    fn nodes(&self) -> Vec<String> {
         self.data_nodes.clone()
     }
 
@@ -184,8 +195,8 @@ impl Stage for SimulatedStage {
         Ok(())
     }
 
-    async fn strike(&mut self, nemesis: &Nemesis) -> Result<()> {
-        let fault = self.translate(nemesis)?;
+    async fn strike(&mut self, nemesis: &Nemesis) -> std::result::Result<(), String> {
+        let fault = self.translate(nemesis).map_err(|error| error.to_string())?;
         match &nemesis.when {
             When::Now => self.world.inflict(&fault),
             When::After(delay, _) => {
@@ -197,11 +208,6 @@ impl Stage for SimulatedStage {
                 self.armed.push((Armed::Probe(id), nemesis.to_string()));
             }
         }
-        Ok(())
-    }
-
-    async fn heal(&mut self) -> Result<()> {
-        self.world.heal();
         Ok(())
     }
 
@@ -220,7 +226,7 @@ impl Stage for SimulatedStage {
         self.armed.iter().filter(|(armed, _)| !struck(armed)).map(|(_, text)| text.clone()).collect()
     }
 
-    fn note(&mut self, text: &str) {
-        self.world.note(text);
+    fn recorder(&self) -> Option<Arc<Recorder>> {
+        Some(self.world.recorder().clone())
     }
 }

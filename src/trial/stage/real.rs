@@ -1,10 +1,12 @@
 //! What the worlds of real processes have in common: an access node of this binary, and what can be done to processes.
 
 use super::process::{Folder, Process, free_port};
-use super::{ACCESS_NODE, DATABASE, Purpose, Stage, USER, data_node_names, make_cluster};
+use super::{ACCESS_NODE, Cluster, DATABASE, USER, data_node_names, make_cluster};
 use crate::error::{Error, Result, codes};
 use crate::host::Host;
 use crate::node::{FIRST_DATABASE, data_node_host};
+use crate::sim::scenario::session::Session;
+use crate::sim::scenario::stage::{Purpose, Stage};
 use crate::sim::scenario::{ClusterSpec, Fault, Nemesis, When, WorldKind};
 use crate::wire::client::Address;
 use async_trait::async_trait;
@@ -45,8 +47,8 @@ impl RealStage {
         servers.insert(ACCESS_NODE.to_string(), access);
         start_all(&host, &mut servers).await?;
         let random = ChaCha8Rng::seed_from_u64(seed);
-        let mut stage = RealStage { kind, host, servers, data_nodes, random, _folder: folder };
-        make_cluster(&mut stage, spec.data).await?;
+        let stage = RealStage { kind, host, servers, data_nodes, random, _folder: folder };
+        make_cluster(&stage, spec.data).await?;
         Ok(stage)
     }
 }
@@ -110,9 +112,17 @@ async fn strike_process(host: &Host, servers: &mut BTreeMap<String, Process>, ne
             server.start()?;
             server.wait_ready(host).await?;
         }
+        Fault::Heal => {}
         fault => return Err(Error::unsupported(format!("this world cannot do \"{fault}\""))),
     }
     Ok(())
+}
+
+impl Cluster for RealStage {
+    fn address(&self, node: &str) -> Option<Address> {
+        let server = self.servers.get(node)?;
+        Some(Address { database: DATABASE.to_string(), ..server.address().clone() })
+    }
 }
 
 #[async_trait]
@@ -125,12 +135,11 @@ impl Stage for RealStage {
         &self.host
     }
 
-    fn address(&self, node: &str) -> Option<Address> {
-        let server = self.servers.get(node)?;
-        Some(Address { database: DATABASE.to_string(), ..server.address().clone() })
+    fn session(&self, name: &str) -> Box<dyn Session> {
+        self.connection(name)
     }
 
-    fn data_nodes(&self) -> Vec<String> {
+    fn nodes(&self) -> Vec<String> {
         self.data_nodes.clone()
     }
 
@@ -138,19 +147,13 @@ impl Stage for RealStage {
         can_with_processes(self.kind, nemesis)
     }
 
-    async fn strike(&mut self, nemesis: &Nemesis) -> Result<()> {
-        strike_process(&self.host, &mut self.servers, nemesis).await
-    }
-
-    async fn heal(&mut self) -> Result<()> {
-        Ok(())
+    async fn strike(&mut self, nemesis: &Nemesis) -> std::result::Result<(), String> {
+        strike_process(&self.host, &mut self.servers, nemesis).await.map_err(|error| error.to_string())
     }
 
     fn draw(&mut self, _purpose: Purpose, range: std::ops::RangeInclusive<u64>) -> u64 {
         self.random.random_range(range)
     }
-
-    fn note(&mut self, _text: &str) {}
 
     async fn advance(&mut self, duration: Duration) {
         // Real time is dear: long waits stand for "until things have settled".

@@ -1,10 +1,12 @@
 //! One run of one scenario in one world, and what it prints.
 
-use super::history::Counts;
-use super::scenario::run::{Golden, Played, Verdict, play};
-use super::scenario::{Scenario, WorldKind};
 use super::stage::{loopback, postgres, simulated};
+use super::subject::Hypertables;
+use super::words::Words;
 use crate::error::Result;
+use crate::sim::history::Tallies;
+use crate::sim::scenario::run::{Golden, Played, Verdict, play};
+use crate::sim::scenario::{Scenario, WorldKind};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -66,8 +68,8 @@ pub struct Report {
     pub wall_seconds: f64,
     /// Faults that were armed for later, or at a probe which was not reached (often enough), and never struck.
     pub waiting: Vec<String>,
-    /// What the judges had to look at; nothing where the scenario has no workload.
-    pub workload: Counts,
+    /// What clients did, by the first word of the operation: what the judges had to look at.
+    pub operations: Tallies,
     /// What the scenario's `snapshot` lines saw: name and text.
     pub goldens: Vec<Golden>,
 }
@@ -186,7 +188,7 @@ fn report(
         simulated_seconds: simulated.map(|s| s.duration.as_secs_f64()),
         wall_seconds: (wall() - start).as_secs_f64(),
         waiting: played.waiting,
-        workload: played.workload,
+        operations: played.tallies,
         goldens: played.goldens,
     }
 }
@@ -195,7 +197,7 @@ fn play_for_real(scenario: &Scenario, setting: &Setting) -> Played {
     if setting.world == WorldKind::Loopback {
         return real(async {
             let mut stage = loopback::start(&setting.program, &scenario.cluster, setting.seed).await?;
-            Ok(play(scenario, &mut stage).await)
+            Ok(play(scenario, &mut stage, &Words, &mut Hypertables::default()).await)
         });
     }
     let Some(bin) = postgres::installed() else {
@@ -204,7 +206,7 @@ fn play_for_real(scenario: &Scenario, setting: &Setting) -> Played {
     real(async {
         let settings = ["max_prepared_transactions=64"];
         let mut stage = postgres::start(&setting.program, &bin, &scenario.cluster, setting.seed, &settings).await?;
-        Ok(play(scenario, &mut stage).await)
+        Ok(play(scenario, &mut stage, &Words, &mut Hypertables::default()).await)
     })
 }
 

@@ -1,0 +1,150 @@
+//! Clients of a scenario: blocks of operations that run beside the story.
+
+use super::stage::{Client, Stage, Subject};
+use super::{ClientBlock, Timed};
+use crate::host::Host;
+use crate::sim::chance::{self, Stream};
+use crate::sim::history::{Ending, Tallies};
+use rand::Rng;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Until something of each kind has come off, it is tried again for so long: faults may have outlasted all of it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two such tries.
+const PATIENT_PAUSE: Duration = Duration::from_millis(500);
+
+/// All clients of a run.
+#[derive(Default)]
+pub struct Clients {
+    tallies: Arc<Mutex<Tallies>>,
+    /// Tells who is through.
+    through: Option<watch::Sender<BTreeSet<String>>>,
+    started: BTreeSet<String>,
+    /// One operation of each kind, the first one.
+    kinds: Vec<String>,
+}
+
+impl Clients {
+    /// Starts a client; `seed` fixes what it draws. Errors: there is one of this name.
+    pub fn start(
+        &mut self,
+        stage: &dyn Stage,
+        subject: &mut dyn Subject,
+        block: &ClientBlock,
+        seed: u64,
+    ) -> Result<(), String> {
+        if !self.started.insert(block.name.clone()) {
+            return Err(format!("there is a client {} already", block.name));
+        }
+        for operation in &block.operations {
+            if !self.kinds.iter().any(|kind| verb(kind) == verb(&operation.text)) {
+                self.kinds.push(operation.text.clone());
+            }
+        }
+        let through = self.through.get_or_insert_with(|| watch::channel(BTreeSet::new()).0).clone();
+        let running = Running {
+            host: stage.host().clone(),
+            client: subject.client(stage, &block.name),
+            chance: chance::stream(seed, &block.name),
+            tallies: self.tallies.clone(),
+        };
+        let (block, receiver) = (block.clone(), through.subscribe());
+        stage.host().spawn("scenario client", async move {
+            running.run(&block, receiver).await;
+            through.send_modify(|names| {
+                names.insert(block.name.clone());
+            });
+        });
+        Ok(())
+    }
+
+    /// Whether any have been started that nobody has waited for.
+    pub fn are_under_way(&self) -> bool {
+        self.through.is_some()
+    }
+
+    /// Waits until all are through. Errors: they are not within `limit`; names them.
+    pub async fn finish(&mut self, host: &Host, limit: Duration) -> Result<(), String> {
+        let Some(through) = self.through.take() else { return Ok(()) };
+        let mut receiver = through.subscribe();
+        let all = receiver.wait_for(|names| self.started.is_subset(names));
+        let in_time = host.timeout(limit, all).await.is_ok();
+        if in_time {
+            return Ok(());
+        }
+        let late: Vec<String> = self.started.difference(&through.borrow()).cloned().collect();
+        Err(format!("liveness: these clients are not through within {limit:?}: {}", late.join(", ")))
+    }
+
+    /// Tries each kind of operation again of which nothing came off. Errors: nothing comes off even then.
+    pub async fn insist(&mut self, stage: &dyn Stage, subject: &mut dyn Subject) -> Result<(), String> {
+        let deadline = stage.host().monotonic() + PATIENCE;
+        for operation in self.kinds.clone() {
+            let mut number = 0;
+            while self.tally(&operation).ok == 0 {
+                let Some(again) = subject.again(&operation, number) else { break };
+                if stage.host().monotonic() >= deadline {
+                    let (verb, tally) = (verb(&operation), self.tally(&operation));
+                    return Err(format!("no `{verb}` of the workload succeeded ({tally}): there is nothing to judge"));
+                }
+                stage.host().sleep(PATIENT_PAUSE).await;
+                let done = subject.client(stage, "encore").perform(&again).await;
+                count(&self.tallies, &again, done.ending);
+                number += 1;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn tallies(&self) -> Tallies {
+        self.tallies.lock().expect("nobody panics while counting").clone()
+    }
+
+    fn tally(&self, operation: &str) -> crate::sim::history::Tally {
+        self.tallies().get(verb(operation)).copied().unwrap_or_default()
+    }
+}
+
+/// The kind of an operation: its first word.
+fn verb(operation: &str) -> &str {
+    operation.split_whitespace().next().unwrap_or_default()
+}
+
+fn count(tallies: &Mutex<Tallies>, operation: &str, ending: Ending) {
+    let mut tallies = tallies.lock().expect("nobody panics while counting");
+    tallies.entry(verb(operation).to_string()).or_default().count(ending);
+}
+
+struct Running {
+    host: Host,
+    client: Box<dyn Client>,
+    chance: Stream,
+    tallies: Arc<Mutex<Tallies>>,
+}
+
+impl Running {
+    async fn run(mut self, block: &ClientBlock, through: watch::Receiver<BTreeSet<String>>) {
+        loop {
+            for operation in &block.operations {
+                self.perform(operation).await;
+            }
+            // Those that go on while others do have at least one turn.
+            let waits_for = |name: &String| !through.borrow().contains(name);
+            if !block.accompanies.iter().any(waits_for) || block.operations.is_empty() {
+                return;
+            }
+        }
+    }
+
+    async fn perform(&mut self, operation: &Timed) {
+        let (low, high) = operation.pause;
+        let pause = self.chance.random_range(low.as_micros() as u64..=high.as_micros() as u64);
+        self.host.sleep(Duration::from_micros(pause)).await;
+        let done = self.client.perform(&operation.text).await;
+        count(&self.tallies, &operation.text, done.ending);
+    }
+}

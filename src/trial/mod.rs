@@ -1,0 +1,20 @@
+//! Hypertables on trial: clusters under load and faults, and the judges.
+//!
+//! Everything here is about this database; what is not (worlds, the language of scenarios, the runner) is in `sim`,
+//! which other systems may use too.
+//!
+//! Reading order: [`words`] (what scenario files may say about hypertables), [`workload`] (what clients do) and
+//! [`history`] (what they saw), [`subject`] (the two together, as the runner of scenarios wants them), [`observe`] (what
+//! is there in the end), [`checker`] (the judges), [`stage`] (where it is played), [`session`] (one connection),
+//! [`report`] and [`golden`] (what a run leaves behind).
+
+pub mod checker;
+pub mod golden;
+pub mod history;
+pub mod observe;
+pub mod report;
+pub mod session;
+pub mod stage;
+pub mod subject;
+pub mod words;
+pub mod workload;
