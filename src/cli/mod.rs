@@ -5,12 +5,16 @@
 //!
 //! Exit codes: 0 all went well; 1 a scenario failed; 2 bad usage or bad input (an unknown subcommand, a scenario
 //! that cannot be read, a port in use, a folder that cannot be written or is of another version); 3 a run was not
-//! deterministic.
+//! deterministic; 4 something did not happen within its time; 5 a node panicked. Of several, `run` and `swarm` tell the first
+//! of 3, 1, 5, 4.
 
 pub mod generate;
 #[cfg(madsim)]
 pub mod run;
+
 pub mod serve;
+#[cfg(madsim)]
+pub mod swarm;
 pub mod up;
 
 use clap::{Parser, Subcommand};
@@ -27,10 +31,13 @@ enum Command {
     /// Run scenario files: simulated, on real processes, or on PostgreSQL data nodes
     #[cfg(madsim)]
     Run(run::Arguments),
-    /// Simulate one scenario in this process and print its report as JSON (what `run` starts)
+    /// Simulate many clusters, each with load and faults drawn from a seed
+    #[cfg(madsim)]
+    Swarm(swarm::Arguments),
+    /// Simulate what standard input asks for, each run in a fork of this process (what `run` starts)
     #[cfg(madsim)]
     #[command(hide = true)]
-    Play(run::PlayArguments),
+    Worker,
     /// Start a whole cluster on this machine and print how to connect
     Up(up::Arguments),
     /// Start one server
@@ -45,6 +52,8 @@ pub enum Exit {
     Success,
     ScenarioFailed,
     NotDeterministic,
+    NotLive,
+    Panicked,
 }
 
 impl Exit {
@@ -53,6 +62,8 @@ impl Exit {
             Exit::Success => 0,
             Exit::ScenarioFailed => 1,
             Exit::NotDeterministic => 3,
+            Exit::NotLive => 4,
+            Exit::Panicked => 5,
         }
     }
 }
@@ -84,7 +95,12 @@ pub fn main() -> i32 {
         #[cfg(madsim)]
         Command::Run(arguments) => run::run(arguments),
         #[cfg(madsim)]
-        Command::Play(arguments) => run::play(arguments),
+        Command::Swarm(arguments) => swarm::run(arguments),
+        #[cfg(madsim)]
+        Command::Worker => match crate::trial::worker::serve() {
+            Ok(()) => Ok(Exit::Success),
+            Err(error) => Err(Failure::input(format!("worker: {error}"))),
+        },
         Command::Up(arguments) => up::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),

@@ -3,6 +3,7 @@
 use super::{Exit, Failure};
 use crate::sim::scenario::{Scenario, WorldKind};
 use crate::trial::report::{self, Report, Sabotage, Setting};
+use crate::trial::worker::Workers;
 use crate::trial::{golden, words};
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -48,25 +49,7 @@ macro_rules! say {
     }};
 }
 
-/// `hypertile play`: one simulation in this process, for [`run`], which starts a process for each.
-#[derive(clap::Args, Debug)]
-pub struct PlayArguments {
-    file: PathBuf,
-    #[arg(long)]
-    seed: u64,
-    #[arg(long, value_name = "NAME")]
-    sabotage: Vec<String>,
-}
-
-/// Prints the report as one line of JSON.
-pub fn play(arguments: PlayArguments) -> Result<Exit, Failure> {
-    let sabotage = Sabotage::from_names(&arguments.sabotage).map_err(Failure::usage)?;
-    let setting = Setting { world: WorldKind::Sim, seed: arguments.seed, program: PathBuf::new(), sabotage };
-    let (file, scenario) = load_one(&arguments.file)?;
-    let report = report::simulate_here(&scenario, &file, &setting);
-    say!("{}", serde_json::to_string(&report).expect("reports always serialize"));
-    Ok(if report.failed() { Exit::ScenarioFailed } else { Exit::Success })
-}
+pub(super) use say;
 
 /// One run to make.
 struct Job<'a> {
@@ -80,8 +63,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     if arguments.world != WorldKind::Sim && (arguments.twice || !arguments.sabotage.is_empty()) {
         return Err(Failure::usage("--twice and --sabotage need --world sim"));
     }
-    let program =
-        std::env::current_exe().map_err(|error| Failure::input(format!("cannot find this program: {error}")))?;
+    let workers = workers()?;
     let scenarios = load(&arguments.paths)?;
     let mut jobs = VecDeque::new();
     for (file, scenario) in &scenarios {
@@ -90,7 +72,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         }
     }
     let run_one = |job: &Job| {
-        let setting = Setting { world: arguments.world, seed: job.seed, program: program.clone(), sabotage };
+        let setting = Setting { world: arguments.world, seed: job.seed, workers: workers.clone(), sabotage };
         let mut report = report::run(job.scenario, job.file, &setting);
         golden::judge(&mut report, arguments.accept);
         let again = arguments.twice.then(|| report::run(job.scenario, job.file, &setting));
@@ -98,6 +80,13 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     };
     let outcome = run_all(jobs, arguments.jobs, &run_one, &arguments.sabotage);
     finish(&arguments, outcome)
+}
+
+/// Processes of this very program.
+pub fn workers() -> Result<Workers, Failure> {
+    let program = std::env::current_exe();
+    let program = program.map_err(|error| Failure::input(format!("cannot find this program: {error}")))?;
+    Ok(Workers::new(&program))
 }
 
 /// What all runs came to.
@@ -151,15 +140,18 @@ fn finish(arguments: &Arguments, outcome: Outcome) -> Result<Exit, Failure> {
         let text = serde_json::to_string_pretty(&outcome.reports).expect("reports always serialize");
         write(path, &text).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))?;
     }
-    Ok(match (outcome.differing, failed) {
-        (0, 0) => Exit::Success,
-        (0, _) => Exit::ScenarioFailed,
+    let has = |class: &str| outcome.reports.iter().any(|report| report.class.as_deref() == Some(class));
+    Ok(match outcome.differing {
+        0 if failed == 0 => Exit::Success,
+        0 if has("expectation") || has("safety") => Exit::ScenarioFailed,
+        0 if has("panic") => Exit::Panicked,
+        0 => Exit::NotLive,
         _ => Exit::NotDeterministic,
     })
 }
 
 #[expect(clippy::disallowed_methods, reason = "writes the file that the user named")]
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
+pub fn write(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::write(path, text)
 }
 
@@ -215,7 +207,7 @@ fn seeds(arguments: &Arguments, scenario: &Scenario) -> RangeInclusive<u64> {
     }
 }
 
-fn seed_range(text: &str) -> Result<(u64, u64), String> {
+pub fn seed_range(text: &str) -> Result<(u64, u64), String> {
     let form = || format!("bad seeds \"{text}\", expected FIRST..LAST, as 1..1000");
     let (first, last) = text.split_once("..").ok_or_else(form)?;
     let (first, last) = (first.parse().map_err(|_| form())?, last.parse().map_err(|_| form())?);

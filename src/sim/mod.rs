@@ -22,7 +22,7 @@ pub mod record;
 pub mod scenario;
 pub mod tasks;
 pub mod time;
-mod warm_up;
+pub mod warm_up;
 pub mod world;
 
 pub use world::{Run, World, WorldConfig, run_simulation, simulate};

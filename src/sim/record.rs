@@ -161,6 +161,22 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whether it is something that the nemesis did.
+    pub fn is_fault(&self) -> bool {
+        matches!(
+            self,
+            Event::Crashed { .. }
+                | Event::Paused { .. }
+                | Event::Cut { .. }
+                | Event::Slowed { .. }
+                | Event::SyncLied { .. }
+                | Event::SyncFailed { .. }
+                | Event::Clock { .. }
+        )
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -237,6 +253,7 @@ pub struct Recorder {
 struct Log {
     fingerprint: Fingerprint,
     events: u64,
+    faults: u64,
     last: VecDeque<Moment>,
     keep: usize,
     closed: bool,
@@ -245,7 +262,14 @@ struct Log {
 impl Recorder {
     /// Keeps the last `keep` events for show; all of them count.
     pub fn new(time: SimTime, keep: usize) -> Arc<Recorder> {
-        let log = Log { fingerprint: Fingerprint::default(), events: 0, last: VecDeque::new(), keep, closed: false };
+        let log = Log {
+            fingerprint: Fingerprint::default(),
+            events: 0,
+            faults: 0,
+            last: VecDeque::new(),
+            keep,
+            closed: false,
+        };
         Arc::new(Recorder { time, log: Mutex::new(log) })
     }
 
@@ -258,6 +282,7 @@ impl Recorder {
         log.fingerprint.write_u64(at.as_nanos() as u64);
         event.hash(&mut log.fingerprint);
         log.events += 1;
+        log.faults += u64::from(event.is_fault());
         if log.keep == 0 {
             return;
         }
@@ -278,6 +303,11 @@ impl Recorder {
 
     pub fn events(&self) -> u64 {
         self.log().events
+    }
+
+    /// How many of them were faults.
+    pub fn faults(&self) -> u64 {
+        self.log().faults
     }
 
     pub fn kept(&self) -> Vec<Moment> {

@@ -38,6 +38,7 @@ pub fn judge(report: &mut Report, accept: bool) {
 fn fail(report: &mut Report, reason: String) {
     if !report.failed() {
         report.verdict = "failed".to_string();
+        report.class = Some("expectation".to_string());
         report.reason = Some(reason);
     }
 }

@@ -3,13 +3,13 @@
 use super::stage::{loopback, postgres, simulated};
 use super::subject::Hypertables;
 use super::words::Words;
+use super::worker::{Request, Workers};
 use crate::error::Result;
 use crate::sim::history::Tallies;
-use crate::sim::scenario::run::{Golden, Played, Verdict, play};
-use crate::sim::scenario::{Scenario, WorldKind};
+use crate::sim::scenario::run::{Class, Failure, Golden, Played, Verdict, play};
+use crate::sim::scenario::{self, Scenario, WorldKind};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What a run needs besides the scenario.
@@ -17,8 +17,8 @@ use std::time::Duration;
 pub struct Setting {
     pub world: WorldKind,
     pub seed: u64,
-    /// The hypertile binary: what the processes of real worlds and the workers of simulations run.
-    pub program: PathBuf,
+    /// Who simulates; they know the hypertile binary, which the processes of real worlds run too.
+    pub workers: Workers,
     /// Planted bugs, by name: see [`Sabotage`].
     pub sabotage: Sabotage,
 }
@@ -62,10 +62,21 @@ pub struct Report {
     pub verdict: String,
     /// Where and why, if not ok.
     pub reason: Option<String>,
+    /// If it failed: `expectation`, `safety`, `liveness` or `panic`.
+    pub class: Option<String>,
+    /// The judges that found something.
+    pub checkers: Vec<String>,
     /// Hash of everything that happened; only a simulation has one.
     pub fingerprint: Option<String>,
     pub simulated_seconds: Option<f64>,
     pub wall_seconds: f64,
+    /// The most memory that the process of the simulation had, its program included.
+    pub peak_kilobytes: Option<u64>,
+    /// Things that happened, and those among them that were faults (simulation only).
+    pub events: u64,
+    pub faults: u64,
+    /// How often probes were reached (simulation only).
+    pub probes: BTreeMap<String, u64>,
     /// Faults that were armed for later, or at a probe which was not reached (often enough), and never struck.
     pub waiting: Vec<String>,
     /// What clients did, by the first word of the operation: what the judges had to look at.
@@ -77,6 +88,27 @@ pub struct Report {
 impl Report {
     pub fn failed(&self) -> bool {
         self.verdict == "failed"
+    }
+
+    /// A run that ended before there was anything to tell.
+    pub fn failed_early(file: &str, seed: u64, failure: Failure) -> Report {
+        let played = Played::without_steps(Verdict::Failed { line: 0, failure });
+        let name = scenario::name_of(file);
+        report(&name, file, WorldKind::Sim, seed, wall(), played, None)
+    }
+
+    /// What kind of failure it is, for those who look for the same one: the class and the judges that spoke, or the
+    /// first line of a panic with its numbers masked.
+    pub fn violation(&self) -> Option<String> {
+        let class = self.class.as_deref()?;
+        let reason = self.reason.as_deref().unwrap_or_default();
+        Some(match class {
+            "panic" => {
+                let first = reason.lines().next().unwrap_or_default();
+                format!("panic {}", first.chars().filter(|c| !c.is_ascii_digit()).collect::<String>())
+            }
+            class => [&[class.to_string()], &self.checkers[..]].concat().join(" "),
+        })
     }
 
     /// `ok      seed_document  sim  seed 7  fingerprint 0123456789abcdef  12.3 s simulated  0.41 s`
@@ -109,84 +141,77 @@ impl Report {
 }
 
 /// Facts of a simulated run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Simulated {
     pub fingerprint: u64,
     pub duration: Duration,
+    pub events: u64,
+    pub faults: u64,
+    pub probes: BTreeMap<String, u64>,
 }
 
 /// Plays a scenario from start to end. `file` is where it came from.
-///
-/// A simulation is played by a worker process of its own: libraries keep counters that live as long as their process
-/// (the client library numbers its prepared statements), and a run must not depend on what ran before it.
 pub fn run(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
-    let start = wall();
-    if !scenario.cluster.worlds.contains(&setting.world) {
-        let played = skipped(format!("the scenario is not for {}", setting.world));
-        return report(scenario, file, setting, start, played, None);
+    let (start, world, seed) = (wall(), setting.world, setting.seed);
+    if !scenario.cluster.worlds.contains(&world) {
+        let played = skipped(format!("the scenario is not for {world}"));
+        return report(&scenario.name, file, world, seed, start, played, None);
     }
-    match setting.world {
+    match world {
         WorldKind::Sim => {
-            let mut report = in_worker(file, setting).unwrap_or_else(|why| {
-                report(scenario, file, setting, start, failed(format!("the worker process died: {why}")), None)
-            });
-            report.wall_seconds = (wall() - start).as_secs_f64();
-            report
+            let sabotage = setting.sabotage.names().into_iter().map(str::to_string).collect();
+            let request = Request { file: file.to_string(), text: scenario.text.clone(), seed, sabotage };
+            setting
+                .workers
+                .run(&request)
+                .unwrap_or_else(|why| Report::failed_early(file, seed, Failure::new(Class::Panic, why)))
         }
         WorldKind::Loopback | WorldKind::Postgres => {
             let played = play_for_real(scenario, setting);
-            report(scenario, file, setting, start, played, None)
+            report(&scenario.name, file, world, seed, start, played, None)
         }
     }
 }
 
-/// Simulates in this very process: what a worker does. The first simulation of a process is like any other's first.
-pub fn simulate_here(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
+/// Simulates in this very process, which must not have simulated before: what the fork of a worker does.
+pub fn simulate_here(scenario: &Scenario, file: &str, seed: u64, sabotage: Sabotage) -> Report {
     let start = wall();
-    let (played, facts) = simulated::run(scenario, setting.seed, setting.sabotage);
-    report(scenario, file, setting, start, played, Some(facts))
-}
-
-/// Has `hypertile play` simulate the file, and reads its report.
-#[expect(clippy::disallowed_methods, reason = "starts the process that the simulation runs in")]
-fn in_worker(file: &str, setting: &Setting) -> std::result::Result<Report, String> {
-    let mut command = Command::new(&setting.program);
-    command.args(["play", file, "--seed", &setting.seed.to_string()]);
-    for name in setting.sabotage.names() {
-        command.args(["--sabotage", name]);
-    }
-    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(text.lines().last().unwrap_or_default()).map_err(|_| {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        let tail: Vec<&str> = errors.lines().rev().take(10).collect();
-        format!("{}: {}", output.status, tail.into_iter().rev().collect::<Vec<_>>().join("\n  "))
-    })
+    let (played, facts) = simulated::run(scenario, seed, sabotage);
+    report(&scenario.name, file, WorldKind::Sim, seed, start, played, Some(facts))
 }
 
 fn report(
-    scenario: &Scenario,
+    scenario: &str,
     file: &str,
-    setting: &Setting,
+    world: WorldKind,
+    seed: u64,
     start: std::time::Instant,
     played: Played,
     simulated: Option<Simulated>,
 ) -> Report {
-    let (verdict, reason) = match played.verdict {
-        Verdict::Ok => ("ok", None),
-        Verdict::Failed { line, message } => ("failed", Some(format!("{file}:{line}: {message}"))),
-        Verdict::Skipped { why } => ("skipped", Some(why)),
+    let (verdict, reason, failure) = match played.verdict {
+        Verdict::Ok => ("ok", None, None),
+        Verdict::Failed { line, failure } => {
+            ("failed", Some(format!("{file}:{line}: {}", failure.message)), Some(failure))
+        }
+        Verdict::Skipped { why } => ("skipped", Some(why), None),
     };
     Report {
-        scenario: scenario.name.clone(),
+        scenario: scenario.to_string(),
         file: file.to_string(),
-        world: setting.world.to_string(),
-        seed: setting.seed,
+        world: world.to_string(),
+        seed,
         verdict: verdict.to_string(),
         reason,
-        fingerprint: simulated.map(|s| format!("{:016x}", s.fingerprint)),
-        simulated_seconds: simulated.map(|s| s.duration.as_secs_f64()),
+        class: failure.as_ref().map(|failure| failure.class.to_string()),
+        checkers: failure.map(|failure| failure.checkers).unwrap_or_default(),
+        fingerprint: simulated.as_ref().map(|s| format!("{:016x}", s.fingerprint)),
+        simulated_seconds: simulated.as_ref().map(|s| s.duration.as_secs_f64()),
         wall_seconds: (wall() - start).as_secs_f64(),
+        peak_kilobytes: None,
+        events: simulated.as_ref().map_or(0, |s| s.events),
+        faults: simulated.as_ref().map_or(0, |s| s.faults),
+        probes: simulated.map(|s| s.probes).unwrap_or_default(),
         waiting: played.waiting,
         operations: played.tallies,
         goldens: played.goldens,
@@ -196,7 +221,7 @@ fn report(
 fn play_for_real(scenario: &Scenario, setting: &Setting) -> Played {
     if setting.world == WorldKind::Loopback {
         return real(async {
-            let mut stage = loopback::start(&setting.program, &scenario.cluster, setting.seed).await?;
+            let mut stage = loopback::start(setting.workers.program(), &scenario.cluster, setting.seed).await?;
             Ok(play(scenario, &mut stage, &Words, &mut Hypertables::default()).await)
         });
     }
@@ -205,7 +230,8 @@ fn play_for_real(scenario: &Scenario, setting: &Setting) -> Played {
     };
     real(async {
         let settings = ["max_prepared_transactions=64"];
-        let mut stage = postgres::start(&setting.program, &bin, &scenario.cluster, setting.seed, &settings).await?;
+        let mut stage =
+            postgres::start(setting.workers.program(), &bin, &scenario.cluster, setting.seed, &settings).await?;
         Ok(play(scenario, &mut stage, &Words, &mut Hypertables::default()).await)
     })
 }
@@ -221,7 +247,7 @@ fn real(work: impl Future<Output = Result<Played>>) -> Played {
 }
 
 fn failed(message: String) -> Played {
-    Played::without_steps(Verdict::Failed { line: 0, message })
+    Played::without_steps(Verdict::Failed { line: 0, failure: Failure::new(Class::Liveness, message) })
 }
 
 fn skipped(why: String) -> Played {

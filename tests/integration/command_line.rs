@@ -31,7 +31,7 @@ fn scenario_files_that_cannot_be_read_name_file_and_line() {
     std::fs::write(&file, "statement ok\nSELECT 1\n\nnemesis explode an\n").unwrap();
     refused(&["run", file.to_str().unwrap()], "bad.slt:4:9: expected: nemesis crash NODE");
     std::fs::write(&file, "nemesis crash an at txn.preparedd\n").unwrap();
-    refused(&["run", file.to_str().unwrap()], "bad.slt:1: unknown probe \"txn.preparedd\", expected one of: ");
+    refused(&["run", file.to_str().unwrap()], "bad.slt:1:21: unknown probe \"txn.preparedd\", expected one of: ");
 }
 
 #[test]

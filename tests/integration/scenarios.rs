@@ -71,7 +71,7 @@ fn a_fault_whose_time_does_not_come_is_named() {
     std::fs::write(&file, story).unwrap();
     let output = hypertile(&["run", file.to_str().unwrap()]);
     let text = stdout(&output);
-    assert!(text.contains("never struck: crash node0 after 3600s, crash node0 at txn.in_doubt hit 1"), "{text}");
+    assert!(text.contains("never struck: crash node0 after 1h, crash node0 at txn.in_doubt hit 1"), "{text}");
 }
 
 /// Test the tester: without the sync of the decision some seed must lose or halve a batch.

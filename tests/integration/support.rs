@@ -3,10 +3,18 @@
 use hypertile::sim::scenario::{Scenario, WorldKind};
 use hypertile::trial::report::{Report, Sabotage, Setting, run};
 use hypertile::trial::words::parse;
+use hypertile::trial::worker::Workers;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// One pool for all tests: its workers are warm.
+fn workers() -> Workers {
+    static WORKERS: OnceLock<Workers> = OnceLock::new();
+    WORKERS.get_or_init(|| Workers::new(&program())).clone()
+}
 
 pub fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_hypertile"))
@@ -57,7 +65,7 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 pub fn setting(world: WorldKind, seed: u64) -> Setting {
-    Setting { world, seed, program: program(), sabotage: Sabotage::default() }
+    Setting { world, seed, workers: workers(), sabotage: Sabotage::default() }
 }
 
 /// Plays one scenario; its file name is made absolute so that goldens are found wherever the test runs.

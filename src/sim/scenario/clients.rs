@@ -77,7 +77,7 @@ impl Clients {
             return Ok(());
         }
         let late: Vec<String> = self.started.difference(&through.borrow()).cloned().collect();
-        Err(format!("liveness: these clients are not through within {limit:?}: {}", late.join(", ")))
+        Err(format!("these clients are not through within {limit:?}: {}", late.join(", ")))
     }
 
     /// Tries each kind of operation again of which nothing came off. Errors: nothing comes off even then.

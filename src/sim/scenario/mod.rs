@@ -15,6 +15,7 @@ pub mod run;
 pub mod session;
 pub mod stage;
 
+use crate::units::exact;
 use std::fmt;
 use std::time::Duration;
 
@@ -24,8 +25,15 @@ pub use parse::parse;
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub name: String,
+    /// As it stands in the file, comments and all.
+    pub text: String,
     pub cluster: ClusterSpec,
     pub steps: Vec<Step>,
+}
+
+/// A scenario's name: the last part of its file's, without `.slt`.
+pub fn name_of(file: &str) -> String {
+    file.rsplit('/').next().unwrap_or(file).trim_end_matches(".slt").to_string()
 }
 
 /// The `cluster` line.
@@ -132,6 +140,8 @@ pub enum Fault {
     /// Bytes from the first node no longer reach the others; the way back stays open.
     OneWay(String, Vec<String>),
     Heal,
+    /// Everything is well again: links, crashed and paused nodes, clocks, disks; what was armed is forgotten.
+    Recover,
     /// Moves the node's clock by so many microseconds.
     Clock(String, i64),
     /// Parts per million, from now on.
@@ -186,25 +196,29 @@ impl fmt::Display for ClientBlock {
     }
 }
 
+/// `3s`, or `1s..3s`.
+fn range(low: Duration, high: Duration) -> String {
+    if low == high { exact(low) } else { format!("{}..{}", exact(low), exact(high)) }
+}
+
 impl fmt::Display for Timed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (low, high) = self.pause;
-        match (low.is_zero() && high.is_zero(), low == high) {
-            (true, _) => f.write_str(&self.text),
-            (false, true) => write!(f, "{low:?} {}", self.text),
-            (false, false) => write!(f, "{low:?}..{high:?} {}", self.text),
-        }
+        if high.is_zero() { f.write_str(&self.text) } else { write!(f, "{} {}", range(low, high), self.text) }
     }
 }
 
-/// As a scenario has it, once what it left open is drawn.
+/// As a scenario has it.
 impl fmt::Display for Nemesis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.fault)?;
         match &self.when {
-            When::Now => write!(f, "{}", self.fault),
-            When::After(delay, _) => write!(f, "{} after {delay:?}", self.fault),
-            When::At { probe, hits } => write!(f, "{} at {probe} hit {}", self.fault, hits.0),
+            When::Now => {}
+            When::After(low, high) => write!(f, " after {}", range(*low, *high))?,
+            When::At { probe, hits: (low, high) } if low == high => write!(f, " at {probe} hit {low}")?,
+            When::At { probe, hits: (low, high) } => write!(f, " at {probe} hit {low}..{high}")?,
         }
+        self.lasts.iter().try_for_each(|(low, high)| write!(f, " for {}", range(*low, *high)))
     }
 }
 
@@ -219,8 +233,12 @@ impl fmt::Display for Fault {
             }
             Fault::OneWay(from, to) => write!(f, "partition {from} -> {}", to.join(" ")),
             Fault::Heal => f.write_str("heal"),
-            Fault::Clock(node, micros) => write!(f, "clock {node} {micros:+} us"),
-            Fault::Drift(node, ppm) => write!(f, "drift {node} {ppm:+} ppm"),
+            Fault::Recover => f.write_str("recover"),
+            Fault::Clock(node, micros) => {
+                let sign = if *micros < 0 { '-' } else { '+' };
+                write!(f, "clock {node} {sign}{}", exact(Duration::from_micros(micros.unsigned_abs())))
+            }
+            Fault::Drift(node, ppm) => write!(f, "drift {node} {ppm}ppm"),
         }
     }
 }

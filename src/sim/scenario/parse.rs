@@ -48,7 +48,7 @@ pub fn parse(file: &str, text: &str, vocabulary: &dyn Vocabulary) -> Result<Scen
         let line = text.lines().nth(number.saturating_sub(1) as usize).unwrap_or_default();
         Problem::from(message).in_line(file, number, line)
     })?;
-    assemble(file, records, directives)
+    assemble(file, text, records, directives)
 }
 
 /// Takes our lines out (leaving comment lines, so that line numbers stay) and reads them.
@@ -230,7 +230,7 @@ impl Default for ClusterSpec {
     }
 }
 
-const NEMESIS_FORM: &str = "nemesis crash NODE | restart NODE | partition A B | C | partition A -> B C | heal | \
+const NEMESIS_FORM: &str = "nemesis crash NODE | restart NODE | partition A B | C | partition A -> B C | heal | recover | \
      clock NODE +2h | drift NODE 200ppm, then nothing, `after 3s`, `after 1s..3s`, `at PROBE` or `at PROBE hit 1..5`, \
      then for crash and partition `for 2s` or `for 2s..9s`";
 
@@ -247,6 +247,7 @@ fn nemesis(rest: &str, probes: &[&str]) -> Result<Nemesis, Problem> {
         "crash" => Fault::Crash(one_name("nemesis crash", arguments)?),
         "restart" => Fault::Restart(one_name("nemesis restart", arguments)?),
         "heal" if arguments.is_empty() => Fault::Heal,
+        "recover" if arguments.is_empty() => Fault::Recover,
         "partition" => partition(arguments).ok_or_else(form)?,
         "clock" | "drift" => {
             let (node, amount) = arguments.split_once(char::is_whitespace).ok_or_else(form)?;
@@ -337,6 +338,7 @@ fn workload(rest: &str, vocabulary: &dyn Vocabulary) -> Result<WorkloadSpec, Pro
 /// Joins records and directives in the order of their lines.
 fn assemble(
     file: &str,
+    text: &str,
     records: Vec<Record>,
     mut directives: BTreeMap<u32, Directive>,
 ) -> Result<Scenario, ParseError> {
@@ -393,8 +395,7 @@ fn assemble(
     if let Some((at, _)) = next {
         return Err(error(at, "expected a statement or query right after this line"));
     }
-    let name = file.rsplit('/').next().unwrap_or(file).trim_end_matches(".slt").to_string();
-    Ok(Scenario { name, cluster: cluster.unwrap_or_default(), steps })
+    Ok(Scenario { name: super::name_of(file), text: text.to_string(), cluster: cluster.unwrap_or_default(), steps })
 }
 
 fn is_maybe(directives: &BTreeMap<u32, Directive>, record: u32, directive: u32) -> bool {

@@ -9,6 +9,7 @@ use crate::sim::checker::Violation;
 use crate::sim::history::Tallies;
 use crate::sim::record::Event;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 type Runner = sqllogictest::Runner<Connected, Maker>;
@@ -24,9 +25,68 @@ pub const WORKLOAD_WITHIN: Duration = Duration::from_secs(1800);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Ok,
-    Failed { line: u32, message: String },
+    Failed { line: u32, failure: Failure },
     Skipped { why: String },
 }
+
+/// What kind of promise was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// A statement's answer was not the expected one.
+    Expectation,
+    /// A judge found that something happened that must never happen.
+    Safety,
+    /// Something did not happen within its time.
+    Liveness,
+    /// The code of a node, or of the story, panicked.
+    Panic,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Class::Expectation => "expectation",
+            Class::Safety => "safety",
+            Class::Liveness => "liveness",
+            Class::Panic => "panic",
+        })
+    }
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub class: Class,
+    /// The judges that found something.
+    pub checkers: Vec<String>,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(class: Class, message: impl Into<String>) -> Failure {
+        Failure { class, checkers: Vec::new(), message: message.into() }
+    }
+
+    fn found(violations: &[Violation]) -> Failure {
+        let mut checkers: Vec<String> = violations.iter().map(|found| found.checker.to_string()).collect();
+        checkers.sort();
+        checkers.dedup();
+        let class = if checkers == [LIVENESS] { Class::Liveness } else { Class::Safety };
+        let lines: Vec<String> = violations.iter().take(10).map(Violation::to_string).collect();
+        let message = format!("{} violations\n  {}", violations.len(), lines.join("\n  "));
+        Failure { class, checkers, message }
+    }
+}
+
+/// Most things that go wrong in a story are answers that it did not expect.
+impl From<String> for Failure {
+    fn from(message: String) -> Failure {
+        Failure::new(Class::Expectation, message)
+    }
+}
+
+/// The judge of what cannot even be looked at.
+const LIVENESS: &str = "liveness";
 
 /// A golden that the run produced: name and text.
 pub type Golden = (String, String);
@@ -82,8 +142,8 @@ pub async fn play(
         {
             break;
         }
-        if let Err(message) = player.step(step).await {
-            verdict = Verdict::Failed { line: step.line, message };
+        if let Err(failure) = player.step(step).await {
+            verdict = Verdict::Failed { line: step.line, failure };
             break;
         }
     }
@@ -91,7 +151,7 @@ pub async fn play(
     while let (Verdict::Ok, Some(name)) = (&verdict, player.background.keys().next().cloned()) {
         if let Err(message) = player.await_background(&name).await {
             let line = scenario.steps.last().map_or(0, |step| step.line);
-            verdict = Verdict::Failed { line, message: format!("in the background on {name}: {message}") };
+            verdict = Verdict::Failed { line, failure: format!("in the background on {name}: {message}").into() };
         }
     }
     let (waiting, tallies) = (player.stage.waiting(), player.clients.tallies());
@@ -110,15 +170,15 @@ struct Player<'a> {
 }
 
 impl Player<'_> {
-    async fn step(&mut self, step: &Step) -> Result<(), String> {
+    async fn step(&mut self, step: &Step) -> Result<(), Failure> {
         match &step.action {
             Action::Record { record, how } => self.record(record, how).await,
             Action::Await(name) if name == "workload" => self.await_clients().await,
-            Action::Await(connection) => self.await_background(connection).await,
+            Action::Await(connection) => Ok(self.await_background(connection).await?),
             Action::Nemesis(nemesis) => {
                 let nemesis = self.fix(nemesis);
                 self.note(format!("nemesis {nemesis}"));
-                self.stage.strike(&nemesis).await
+                Ok(self.stage.strike(&nemesis).await?)
             }
             Action::Advance(duration) => {
                 self.stage.advance(*duration).await;
@@ -131,7 +191,7 @@ impl Player<'_> {
                 }
                 Ok(())
             }
-            Action::Client(block) => self.start(block),
+            Action::Client(block) => Ok(self.start(block)?),
             Action::Check(names) => self.check(names).await,
             Action::Snapshot(what) => {
                 let text = self.subject.snapshot(self.stage, what).await?;
@@ -178,14 +238,14 @@ impl Player<'_> {
         (drawn, drawn)
     }
 
-    async fn record(&mut self, record: &Record, how: &How) -> Result<(), String> {
+    async fn record(&mut self, record: &Record, how: &How) -> Result<(), Failure> {
         if let sqllogictest::Record::Sleep { duration, .. } = record {
             self.stage.advance(*duration).await;
             return Ok(());
         }
         let name = connection_of(record);
         if self.background.contains_key(&name) {
-            return Err(format!("connection {name} still runs in the background: `await {name}` first"));
+            return Err(format!("connection {name} still runs in the background: `await {name}` first").into());
         }
         let mut runner = self.runner(&name);
         let result = match how {
@@ -193,8 +253,8 @@ impl Player<'_> {
                 self.in_background(name, runner, record.clone(), *how == How::MaybeInBackground);
                 return Ok(());
             }
-            How::Now => run_record(&mut runner, record).await,
-            How::Maybe => any_answer(run_record(&mut runner, record).await),
+            How::Now => run_record(&mut runner, record).await.map_err(Failure::from),
+            How::Maybe => any_answer(run_record(&mut runner, record).await).map_err(Failure::from),
             How::Eventually(limit) => self.eventually(&mut runner, record, *limit).await,
         };
         self.runners.insert(name, runner);
@@ -223,46 +283,53 @@ impl Player<'_> {
         result
     }
 
-    async fn eventually(&mut self, runner: &mut Runner, record: &Record, limit: Duration) -> Result<(), String> {
+    async fn eventually(&mut self, runner: &mut Runner, record: &Record, limit: Duration) -> Result<(), Failure> {
         let host = self.stage.host().clone();
         let deadline = host.monotonic() + limit;
         let mut pause = Duration::from_millis(100);
         loop {
             match run_record(runner, record).await {
                 Ok(()) => return Ok(()),
-                Err(message) if host.monotonic() >= deadline => return Err(format!("not within {limit:?}: {message}")),
+                Err(message) if host.monotonic() >= deadline => {
+                    return Err(Failure::new(Class::Liveness, format!("not within {limit:?}: {message}")));
+                }
                 Err(_) => host.sleep(pause).await,
             }
             pause = (pause * 2).min(Duration::from_secs(2));
         }
     }
 
-    async fn await_clients(&mut self) -> Result<(), String> {
+    async fn await_clients(&mut self) -> Result<(), Failure> {
         if !self.clients.are_under_way() {
-            return Err("no workload is under way".to_string());
+            return Err("no workload is under way".to_string().into());
         }
-        self.clients.finish(self.stage.host(), WORKLOAD_WITHIN).await
+        self.finish_clients().await
+    }
+
+    async fn finish_clients(&mut self) -> Result<(), Failure> {
+        let finished = self.clients.finish(self.stage.host(), WORKLOAD_WITHIN).await;
+        finished.map_err(|message| Failure::new(Class::Liveness, message))
     }
 
     /// Runs checkers until they pass or the time to converge is over. Safety violations that cannot heal (a lost row)
     /// stay, of course; what only needs a moment (a prepared transaction) goes away.
-    async fn check(&mut self, names: &[String]) -> Result<(), String> {
-        self.clients.finish(self.stage.host(), WORKLOAD_WITHIN).await?;
-        self.clients.insist(self.stage, self.subject).await?;
+    async fn check(&mut self, names: &[String]) -> Result<(), Failure> {
+        self.finish_clients().await?;
+        let insisted = self.clients.insist(self.stage, self.subject).await;
+        insisted.map_err(|message| Failure::new(Class::Liveness, message))?;
         let all: Vec<String> = self.vocabulary.checkers().into_iter().map(str::to_string).collect();
         let names = if names.iter().any(|name| name == ALL) { &all } else { names };
         let host = self.stage.host().clone();
         let deadline = host.monotonic() + CONVERGE_WITHIN;
         loop {
             let found = self.subject.judge(self.stage, names).await.unwrap_or_else(|why| {
-                vec![Violation { checker: "liveness", evidence: format!("the system cannot be looked at: {why}") }]
+                vec![Violation { checker: LIVENESS, evidence: format!("the system cannot be looked at: {why}") }]
             });
             if found.is_empty() {
                 return Ok(());
             }
             if host.monotonic() >= deadline {
-                let lines: Vec<String> = found.iter().take(10).map(Violation::to_string).collect();
-                return Err(format!("{} violations\n  {}", found.len(), lines.join("\n  ")));
+                return Err(Failure::found(&found));
             }
             host.sleep(Duration::from_secs(1)).await;
         }

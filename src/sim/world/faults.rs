@@ -2,6 +2,7 @@
 
 use super::{ClockFault, Crash, DiskFaults, Event, Node, World, lock};
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The node a fault hits.
@@ -35,6 +36,8 @@ pub enum Fault {
         one_way: bool,
     },
     Heal,
+    /// See [`World::recover`].
+    Recover,
     Clock {
         whom: Whom,
         fault: ClockFault,
@@ -79,7 +82,7 @@ impl Fault {
             Fault::Disk { whom: who, faults } => Fault::Disk { whom: whom(who), faults: faults.clone() },
             Fault::All(faults) => Fault::All(faults.iter().map(|fault| fault.named(striker)).collect()),
             Fault::After(delay, fault) => Fault::After(*delay, Box::new(fault.named(striker))),
-            Fault::Partition { .. } | Fault::Heal => self.clone(),
+            Fault::Partition { .. } | Fault::Heal | Fault::Recover => self.clone(),
         }
     }
 }
@@ -106,6 +109,7 @@ impl fmt::Display for Fault {
                 write!(f, "partition {} {arrow} {}", left.join(" "), right.join(" "))
             }
             Fault::Heal => f.write_str("heal"),
+            Fault::Recover => f.write_str("recover"),
             Fault::Clock { whom, fault } => write!(f, "clock of {whom} {fault}"),
             Fault::Disk { whom, faults } => write!(f, "disk of {whom} {faults:?}"),
             Fault::All(faults) => {
@@ -129,6 +133,7 @@ impl World {
             Fault::Disk { whom: Whom::Node(name), faults } => self.disk(name).set_faults(faults.clone()),
             Fault::Partition { left, right, one_way } => self.part(left, right, *one_way),
             Fault::Heal => self.heal(),
+            Fault::Recover => self.recover(),
             Fault::All(faults) => faults.iter().for_each(|fault| self.inflict(fault)),
             Fault::After(delay, fault) => self.inflict_later(*delay, (**fault).clone()),
             _ => {}
@@ -141,9 +146,12 @@ impl World {
 
     fn inflict_later(&self, delay: Duration, fault: Fault) {
         let (world, nap) = (self.downgrade(), self.0.agenda.sleep(&self.0.life, delay));
+        let peace = self.0.peace.load(Ordering::Relaxed);
         self.spawn(async move {
             nap.await;
-            if let Some(world) = world.upgrade() {
+            if let Some(world) = world.upgrade()
+                && world.0.peace.load(Ordering::Relaxed) == peace
+            {
                 world.inflict(&fault);
             }
         });
@@ -223,6 +231,21 @@ impl World {
     /// All links are whole and fast again. Machines that are down stay down.
     pub fn heal(&self) {
         self.0.network.heal();
+    }
+
+    /// Everything is well again: links, machines that are down or stand still, clocks, disks. What was armed is
+    /// forgotten, and what would have struck later does not.
+    pub fn recover(&self) {
+        lock(&self.0.probes).clear();
+        self.0.peace.fetch_add(1, Ordering::Relaxed);
+        self.heal();
+        for name in self.nodes() {
+            self.set_clock(&name, ClockFault::Correct);
+            self.disk(&name).set_faults(DiskFaults::none());
+            self.disk(&name).slow_by(Duration::ZERO);
+            self.resume(&name);
+            self.restart(&name);
+        }
     }
 
     pub fn set_clock(&self, name: &str, fault: ClockFault) {

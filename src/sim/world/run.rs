@@ -4,11 +4,12 @@ use super::{Failure, World, WorldConfig, lock};
 use crate::probe;
 use crate::sim::record::Moment;
 use crate::sim::tasks::panic_message;
+use crate::sim::warm_up;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Once, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// What is left of a run.
@@ -22,6 +23,8 @@ pub struct Run<T> {
     pub fingerprint: u64,
     /// How many events the fingerprint covers.
     pub events: u64,
+    /// How many faults came to pass: crashes, cuts, jumps of clocks ….
+    pub faults: u64,
     /// Simulated time that passed.
     pub simulated: Duration,
     /// The last events, as many as the configuration says.
@@ -42,7 +45,7 @@ where
     Story: FnOnce(World) -> Work + Send + 'static,
     Work: Future<Output = T>,
 {
-    warm_up();
+    warm_up::warm_up();
     on_fresh_thread(move || run_here(seed, config, story))
 }
 
@@ -65,13 +68,19 @@ where
 
 /// A fresh thread, because madsim seeds the standard library's hash maps once per thread.
 #[expect(clippy::disallowed_methods, reason = "the thread is that of the simulation itself")]
-fn on_fresh_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(in crate::sim) fn on_fresh_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = std::thread::Builder::new().name("simulation".to_string()).stack_size(STACK_BYTES);
+    let work = move || {
+        // Parser and planner ask how much stack is left. The answer is found out once a thread, by a call that madsim
+        // refuses inside a simulation; without it every deep call would get a new stack of its own from the kernel.
+        let _ = stacker::remaining_stack();
+        work()
+    };
     let thread = thread.spawn(work).expect("a thread can be started; simulations do not nest");
     thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
 }
 
-fn run_here<T, Story, Work>(seed: u64, config: WorldConfig, story: Story) -> Run<T>
+pub(in crate::sim) fn run_here<T, Story, Work>(seed: u64, config: WorldConfig, story: Story) -> Run<T>
 where
     Story: FnOnce(World) -> Work,
     Work: Future<Output = T>,
@@ -108,6 +117,7 @@ fn verdict<T>(world: &World, told: Result<T, Box<dyn Any + Send>>) -> Run<T> {
         result,
         fingerprint: recorder.fingerprint(),
         events: recorder.events(),
+        faults: recorder.faults(),
         simulated,
         kept: recorder.kept(),
         probes: world.probe_hits(),
@@ -126,15 +136,4 @@ fn clean_up(runtime: &madsim::runtime::Runtime, world: &World) {
     probe::set_hook(None);
     // What a task's destructor says after the verdict is of no interest.
     drop(cleaned);
-}
-
-/// Runs a small story once per process, before the first one that counts.
-///
-/// Libraries initialise things once per process, some of them with randomness, which inside a simulation comes
-/// from the seed: the first run would otherwise draw numbers that the next ones do not.
-fn warm_up() {
-    static DONE: Once = Once::new();
-    DONE.call_once(|| {
-        on_fresh_thread(|| run_here(0, WorldConfig::default(), super::super::warm_up::story));
-    });
 }

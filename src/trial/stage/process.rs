@@ -137,6 +137,15 @@ impl Process {
         self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
     }
 
+    /// Starts it if it does not run.
+    pub async fn recover(&mut self, host: &Host) -> Result<()> {
+        if self.has_ended() {
+            self.start()?;
+            self.wait_ready(host).await?;
+        }
+        Ok(())
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

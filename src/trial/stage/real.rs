@@ -91,7 +91,7 @@ fn can_with_processes(kind: WorldKind, nemesis: &Nemesis) -> std::result::Result
     match (&nemesis.fault, &nemesis.when) {
         (_, When::At { .. }) => Err(format!("{kind} cannot strike at a probe")),
         _ if nemesis.lasts.is_some() => Err(format!("{kind} cannot end a fault by itself")),
-        (Fault::Crash(_) | Fault::Restart(_), _) | (Fault::Heal, When::Now) => Ok(()),
+        (Fault::Crash(_) | Fault::Restart(_), _) | (Fault::Heal | Fault::Recover, When::Now) => Ok(()),
         (fault, _) => Err(format!("{kind} cannot do \"{fault}\"")),
     }
 }
@@ -113,6 +113,11 @@ async fn strike_process(host: &Host, servers: &mut BTreeMap<String, Process>, ne
             server.wait_ready(host).await?;
         }
         Fault::Heal => {}
+        Fault::Recover => {
+            for server in servers.values_mut() {
+                server.recover(host).await?;
+            }
+        }
         fault => return Err(Error::unsupported(format!("this world cannot do \"{fault}\""))),
     }
     Ok(())

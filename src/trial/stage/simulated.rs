@@ -7,7 +7,7 @@ use crate::node::{Config, FIRST_DATABASE, Server, data_node_host};
 use crate::sim::chance::Stream;
 use crate::sim::clock::ClockFault;
 use crate::sim::record::{Crash, Recorder};
-use crate::sim::scenario::run::{Played, Verdict, play};
+use crate::sim::scenario::run::{Class, Failure, Played, Verdict, play};
 use crate::sim::scenario::session::Session;
 use crate::sim::scenario::stage::{Purpose, Stage};
 use crate::sim::scenario::{ClusterSpec, Fault, Nemesis, Scenario, When, WorldKind};
@@ -18,6 +18,7 @@ use crate::trial::words::Words;
 use crate::wire::client::{Address, Connection};
 use async_trait::async_trait;
 use rand::Rng;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,19 +53,37 @@ pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage) -> (Played, Simul
     let run = simulate(seed, config, move |world| async move {
         match SimulatedStage::start(world, &scenario.cluster, sabotage).await {
             Ok(mut stage) => play(&scenario, &mut stage, &Words, &mut Hypertables::default()).await,
-            Err(error) => failed(format!("the cluster did not start: {error}")),
+            Err(error) => ended(Failure::new(Class::Liveness, format!("the cluster did not start: {error}"))),
         }
     });
-    let facts = Simulated { fingerprint: run.fingerprint, duration: run.simulated };
+    let mut probes = BTreeMap::new();
+    for ((_, probe), hits) in &run.probes {
+        *probes.entry(probe.to_string()).or_default() += hits;
+    }
+    let facts = Simulated {
+        fingerprint: run.fingerprint,
+        duration: run.simulated,
+        events: run.events,
+        faults: run.faults,
+        probes,
+    };
     let played = run.result.unwrap_or_else(|failure| {
         let last: Vec<String> = run.kept.iter().rev().take(20).rev().map(|moment| format!("    {moment}")).collect();
-        failed(format!("{failure}\n  the last events:\n{}", last.join("\n")))
+        let message = format!("{failure}\n  the last events:\n{}", last.join("\n"));
+        ended(Failure::new(class_of(&failure.message), message))
     });
     (played, facts)
 }
 
-fn failed(message: String) -> Played {
-    Played::without_steps(Verdict::Failed { line: 0, message })
+/// A run that ended before its story did.
+fn ended(failure: Failure) -> Played {
+    Played::without_steps(Verdict::Failed { line: 0, failure })
+}
+
+/// A panic, or what madsim says when nothing happens any more.
+fn class_of(message: &str) -> Class {
+    let stands_still = ["time limit exceeded", "no events"].iter().any(|text| message.contains(text));
+    if stands_still { Class::Liveness } else { Class::Panic }
 }
 
 impl SimulatedStage {
@@ -113,6 +132,7 @@ impl SimulatedStage {
             Fault::Crash(name) => world::Fault::crash(self.known(name)?, Crash::PowerLoss),
             Fault::Restart(name) => world::Fault::restart(self.known(name)?),
             Fault::Heal => world::Fault::Heal,
+            Fault::Recover => world::Fault::Recover,
             Fault::Clock(name, micros) => self.clock(name, ClockFault::Step(*micros))?,
             Fault::Drift(name, ppm) => self.clock(name, ClockFault::DriftPpm(*ppm))?,
             Fault::OneWay(from, to) => {

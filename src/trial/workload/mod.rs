@@ -73,6 +73,34 @@ pub fn clients(spec: &WorkloadSpec, chance: &mut Stream) -> Result<Vec<ClientBlo
     }
 }
 
+/// All workloads.
+pub const NAMES: [&str; 1] = ["batches"];
+
+/// The statement that makes the table of a workload; `None` if it needs none.
+pub fn schema(workload: &str, table: &str) -> Option<String> {
+    let columns = match workload {
+        "batches" => batches::COLUMNS,
+        _ => return None,
+    };
+    Some(format!("CREATE TABLE {table} ({columns})"))
+}
+
+/// The column that a workload's hypertable may be partitioned by besides its time; `None` if it is no hypertable.
+pub fn space_column(workload: &str) -> Option<&'static str> {
+    match workload {
+        "batches" => Some("device"),
+        _ => None,
+    }
+}
+
+/// A statement that writes something into a workload's table which its judges know how to take; `None` if there is none.
+pub fn fresh_write(workload: &str, table: &str) -> Option<String> {
+    match workload {
+        "batches" => Some(batches::fresh_write(table)),
+        _ => None,
+    }
+}
+
 /// Carries out the operations of one client.
 pub struct Performer {
     host: Host,

@@ -1,0 +1,222 @@
+//! `hypertile swarm`: many simulated runs, each drawn from a seed.
+
+use super::run::{say, seed_range, workers, write};
+use super::{Exit, Failure};
+use crate::trial::plan::mix::Mix;
+use crate::trial::report::Sabotage;
+use crate::trial::swarm::{self, FailedRun, NOT_DETERMINISTIC, Order, Summary};
+use crate::trial::words::Words;
+use crate::trial::workload;
+use crate::units::duration;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// What runs are drawn from; without it, the mix that this program was built with
+    #[arg(long, value_name = "FILE")]
+    mix: Option<PathBuf>,
+    /// A range of seeds, FIRST..LAST; without it and without --time, 1..100
+    #[arg(long, value_parser = seed_range, value_name = "FIRST..LAST")]
+    seeds: Option<(u64, u64)>,
+    /// No new runs after so long, as 10m
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    time: Option<Duration>,
+    /// Runs at the same time; without it, one for each core
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// No new runs after the first that fails
+    #[arg(long)]
+    until_failure: bool,
+    /// Part K of N of the seeds, so that a sweep can be spread over machines
+    #[arg(long, value_parser = shard, value_name = "K/N")]
+    shard: Option<(u64, u64)>,
+    /// Every run twice, to see that it is the same
+    #[arg(long)]
+    twice: bool,
+    /// Write the summary as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the summary as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Where to write the scenarios of failing seeds
+    #[arg(long, default_value = "swarm-failures", value_name = "FOLDER")]
+    failures: PathBuf,
+    /// Plant a bug, to see that the checkers find it (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    sabotage: Vec<String>,
+    /// Run nothing: join the JSON summaries of the parts of a sweep
+    #[arg(long, num_args = 1.., value_name = "FILE", conflicts_with_all = ["mix", "seeds", "time", "shard"])]
+    merge: Vec<PathBuf>,
+    /// Run nothing: print the scenario of a seed
+    #[arg(long, value_name = "SEED")]
+    show: Option<u64>,
+}
+
+/// The mix of those who name none.
+const DEFAULT_MIX: &str = include_str!("../../scenarios/swarm/default.mix");
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+#[expect(clippy::disallowed_methods, reason = "the real time that a sweep takes")]
+pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    if !arguments.merge.is_empty() {
+        return finish(&arguments, &merged(&arguments.merge)?, Duration::ZERO);
+    }
+    Sabotage::from_names(&arguments.sabotage).map_err(Failure::usage)?;
+    let mix = mix(arguments.mix.as_deref())?;
+    if let Some(seed) = arguments.show {
+        let plan = crate::trial::plan::Plan::from_seed(seed, &mix).map_err(Failure::input)?;
+        say!("{}", plan.text().trim_end());
+        return Ok(Exit::Success);
+    }
+    let everything = if arguments.time.is_some() { (1, u64::MAX) } else { (1, 100) };
+    let (first, last) = arguments.seeds.unwrap_or(everything);
+    let (part, parts) = arguments.shard.unwrap_or((1, 1));
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16);
+    let order = Order {
+        mix: &mix,
+        seeds: Box::new(swarm::shard(first..=last, part, parts)),
+        jobs: arguments.jobs.unwrap_or(cores),
+        until_failure: arguments.until_failure,
+        time: arguments.time,
+        twice: arguments.twice,
+        sabotage: arguments.sabotage.clone(),
+    };
+    stop_at_interrupt();
+    let progress = Progress { started, last: Mutex::new(started), terminal: std::io::stderr().is_terminal() };
+    let told = |summary: &Summary, failure: Option<&FailedRun>| {
+        if let Some(failure) = failure {
+            progress.clear();
+            tell(&arguments, failure);
+        }
+        progress.show(summary);
+    };
+    let summary = swarm::run(order, &workers()?, &STOP, &told);
+    progress.clear();
+    if STOP.load(Ordering::Relaxed) {
+        say!("interrupted: this is what was learned so far");
+    }
+    finish(&arguments, &summary, started.elapsed())
+}
+
+/// Says what failed, and keeps its scenario.
+#[expect(clippy::disallowed_methods, reason = "makes the folder that the user named")]
+fn tell(arguments: &Arguments, failure: &FailedRun) {
+    say!("failed  seed {}  {}\n  {}", failure.seed, failure.violation, failure.reason);
+    let path = arguments.failures.join(format!("swarm_{}.slt", failure.seed));
+    let kept = std::fs::create_dir_all(&arguments.failures).and_then(|()| write(&path, &failure.scenario));
+    let sabotage: String = arguments.sabotage.iter().map(|name| format!(" --sabotage {name}")).collect();
+    match kept {
+        Ok(()) => say!("  again: hypertile run {} --seed {}{sabotage}", path.display(), failure.seed),
+        Err(error) => say!("  its scenario could not be written to {}: {error}", path.display()),
+    }
+}
+
+fn finish(arguments: &Arguments, summary: &Summary, elapsed: Duration) -> Result<Exit, Failure> {
+    say!("{}", summary.text(elapsed).trim_end());
+    let keep = |path: &Option<PathBuf>, text: &dyn Fn() -> String| match path {
+        Some(path) => {
+            write(path, &text()).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))
+        }
+        None => Ok(()),
+    };
+    keep(&arguments.json, &|| serde_json::to_string_pretty(summary).expect("summaries always serialize"))?;
+    keep(&arguments.junit, &|| summary.junit())?;
+    Ok(exit(summary))
+}
+
+/// The worst of what happened.
+fn exit(summary: &Summary) -> Exit {
+    let has = |class: &str| summary.failed.contains_key(class);
+    match () {
+        () if has(NOT_DETERMINISTIC) => Exit::NotDeterministic,
+        () if has("safety") || has("expectation") => Exit::ScenarioFailed,
+        () if has("panic") => Exit::Panicked,
+        () if has("liveness") => Exit::NotLive,
+        () => Exit::Success,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "reads the file that the user named")]
+fn mix(path: Option<&Path>) -> Result<Mix, Failure> {
+    let (name, text) = match path {
+        None => ("scenarios/swarm/default.mix".to_string(), DEFAULT_MIX.to_string()),
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::input(format!("cannot read {name}: {error}")))?;
+            (name, text)
+        }
+    };
+    let mix = Mix::parse(&name, &text, &workload::NAMES, &Words).map_err(|error| Failure::input(error.to_string()))?;
+    // Options of workloads are known to them only.
+    crate::trial::plan::Plan::from_seed(0, &mix).map_err(|why| Failure::input(format!("{name}: {why}")))?;
+    Ok(mix)
+}
+
+#[expect(clippy::disallowed_methods, reason = "reads the files that the user named")]
+fn merged(paths: &[PathBuf]) -> Result<Summary, Failure> {
+    let mut sum = Summary::default();
+    for path in paths {
+        let bad = |error: &dyn std::fmt::Display| Failure::input(format!("cannot read {}: {error}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| bad(&error))?;
+        sum.add(serde_json::from_str(&text).map_err(|error| bad(&error))?);
+    }
+    Ok(sum)
+}
+
+fn shard(text: &str) -> Result<(u64, u64), String> {
+    let form = || format!("bad shard \"{text}\", expected K/N with K from 1 to N, as 2/5");
+    let (part, parts) = text.split_once('/').ok_or_else(form)?;
+    let (part, parts): (u64, u64) = (part.parse().map_err(|_| form())?, parts.parse().map_err(|_| form())?);
+    if (1..=parts).contains(&part) { Ok((part, parts)) } else { Err(form()) }
+}
+
+/// Ctrl-C lets the runs under way come to their end; a second one ends at once.
+fn stop_at_interrupt() {
+    extern "C" fn interrupted(_: libc::c_int) {
+        if STOP.swap(true, Ordering::Relaxed) {
+            // SAFETY: may be called in a signal handler, unlike `exit`.
+            unsafe { libc::_exit(130) };
+        }
+    }
+    let handler = interrupted as extern "C" fn(libc::c_int);
+    // SAFETY: the handler does nothing that a signal handler must not do.
+    unsafe { libc::signal(libc::SIGINT, handler as libc::sighandler_t) };
+}
+
+/// A line that is written over again and again on a terminal, and now and then elsewhere.
+struct Progress {
+    started: Instant,
+    last: Mutex<Instant>,
+    terminal: bool,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the real time that a sweep takes")]
+impl Progress {
+    fn show(&self, summary: &Summary) {
+        let every = if self.terminal { Duration::from_millis(200) } else { Duration::from_secs(30) };
+        let mut last = self.last.lock().expect("nobody panics under this lock");
+        if last.elapsed() < every {
+            return;
+        }
+        *last = Instant::now();
+        let line = summary.line(self.started.elapsed());
+        let end = if self.terminal { "" } else { "\n" };
+        let start = if self.terminal { "\r\x1b[2K" } else { "" };
+        let _ = write!(std::io::stderr(), "{start}{line}{end}");
+        let _ = std::io::stderr().flush();
+    }
+
+    fn clear(&self) {
+        if self.terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+        }
+    }
+}
