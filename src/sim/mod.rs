@@ -6,7 +6,8 @@
 //! the fault model: what is injected, and what the system promises under it.
 //!
 //! On top of it: [`scenario`] (the language), [`stage`] (where a scenario is played), [`workload`] and [`history`]
-//! (what clients do and see), [`observe`] (what is there in the end), [`checker`] (the judges), [`report`] and [`golden`] (what a run leaves behind).
+//! (what clients do and see), [`observe`] (what is there in the end), [`checker`] (the judges), [`report`] and [`golden`] (what a run leaves behind),
+//! [`picture`] (what it looked like).
 
 pub mod chance;
 pub mod checker;
@@ -18,6 +19,7 @@ pub mod history;
 pub mod life;
 pub mod net;
 pub mod observe;
+pub mod picture;
 pub mod record;
 pub mod report;
 pub mod scenario;
