@@ -227,6 +227,64 @@ fn fact(document: &str, name: &str) -> Option<String> {
     Some(rest.split_once('"')?.0.to_string())
 }
 
+/// Keys, wheel, drag and clicks as a user has them; what came of each is written into the document.
+const EXERCISE: &str = r#"<script>
+(() => {
+  const did = [], canvas = document.getElementById("view"), box = canvas.getBoundingClientRect();
+  canvas.setPointerCapture = () => {};
+  const number = (name) => Number(root.dataset[name]);
+  const key = (name) => { document.body.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true })); draw(); };
+  const point = (kind, x, y) => canvas.dispatchEvent(new PointerEvent(kind, { clientX: box.left + x, clientY: box.top + y, pointerId: 1, bubbles: true }));
+  const expect = (name, holds) => did.push((holds ? "" : "NOT ") + name);
+  key("f");
+  const whole = number("span");
+  canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: -400, clientX: box.left + box.width / 2, clientY: box.top + 80, bubbles: true, cancelable: true }));
+  draw();
+  expect("wheel zooms in", number("span") < whole);
+  const from = number("from");
+  point("pointerdown", 600, 300); point("pointermove", 500, 300); point("pointerup", 500, 300);
+  draw();
+  expect("drag moves", number("from") > from);
+  key("f");
+  expect("f shows all", number("span") === whole);
+  key("v");
+  const violated = number("selected");
+  expect("v finds the violation", kindName(violated) === "violated");
+  key("ArrowLeft");
+  expect("left goes back", number("selected") < violated);
+  key("Home");
+  expect("home is the first", number("selected") === listed[0]);
+  key("x");
+  expect("x finds a fault", groupOf(number("selected")) === "faults");
+  key("f");
+  draw();
+  for (const [what, wanted] of [["operation", (one) => one.item && one.item.text !== undefined && one.item.outcome !== undefined && one.w > 20], ["transaction", (one) => one.item && one.item.subject && one.w > 4]]) {
+    const one = hits.find((hit) => wanted(hit) && hit.y - scroll + AXIS < box.height - 20);
+    point("pointermove", one.x + one.w / 2, one.y - scroll + AXIS + 2);
+    expect("a tip of the " + what, document.getElementById("tip").style.display === "block");
+    point("pointerdown", one.x + one.w / 2, one.y - scroll + AXIS + 2); point("pointerup", one.x + one.w / 2, one.y - scroll + AXIS + 2);
+    draw();
+    expect("a click selects the " + what, sel && (what === "operation" ? sel.op : sel.subject));
+    key("z");
+    expect("z zooms to the " + what, number("span") < whole);
+    key("f");
+  }
+  const before = listed.length;
+  [...document.querySelectorAll(".chip")].find((chip) => chip.textContent.startsWith("messages")).click();
+  expect("a chip filters", listed.length < before);
+  const hidden = listed.length;
+  point("pointermove", 40, 100); point("pointerdown", 40, 100); point("pointerup", 40, 100);
+  draw();
+  expect("a lane is hidden", lanes.some((lane) => lane.hidden) && listed.length < hidden);
+  document.getElementById("time").value = "2.5";
+  document.getElementById("time").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+  draw();
+  expect("a second is gone to", number("from") < 2.5e9 && number("from") + number("span") > 2.5e9 && at[number("selected")] >= 2.5e9);
+  key("t"); key("?"); key("Escape"); key("+"); key("-"); key("ArrowDown");
+  root.dataset.did = did.join("; ");
+})();
+</script>"#;
+
 fn assert_ran(document: &str, picture: &Picture) {
     assert_eq!(fact(document, "error"), None);
     assert_eq!(fact(document, "ready").as_deref(), Some("true"));
@@ -240,7 +298,8 @@ fn the_page_of_a_real_run_opens_in_a_browser() {
     let picture = real_picture();
     let folder = folder();
     let file = folder.join("real.html");
-    std::fs::write(&file, picture::page(&picture)).unwrap();
+    let page = picture::page(&picture);
+    std::fs::write(&file, &page).unwrap();
     let text = picture::timeline(&picture, &Options { width: 200, ..Options::default() });
     std::fs::write(folder.join("real.txt"), &text).unwrap();
     assert!(text.contains("strike at txn.decided"), "{text}");
@@ -268,6 +327,13 @@ fn the_page_of_a_real_run_opens_in_a_browser() {
         assert_ran(&document, &picture);
         assert_eq!(fact(&document, "selected"), Some(struck.to_string()));
     }
+    let exercised = folder.join("exercised.html");
+    std::fs::write(&exercised, page.replace("</body>", &format!("{EXERCISE}</body>"))).unwrap();
+    let document = open(&chromium, &exercised, "#theme=light", "exercised");
+    assert_ran(&document, &picture);
+    let did = fact(&document, "did").unwrap_or_default();
+    assert!(did.split("; ").count() == 16 && !did.contains("NOT "), "{did}");
+
     let found = open(&chromium, &file, "#theme=light&search=resolver.commit&scroll=500", "search");
     assert_ran(&found, &picture);
     let listed: usize = fact(&found, "listed").unwrap().parse().unwrap();

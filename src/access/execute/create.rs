@@ -98,7 +98,7 @@ async fn create(
             statements.entry(node.clone()).or_default().push_str(&sql);
         }
         notices.into_iter().for_each(|notice| transaction.notice(notice));
-        created.push((chunk.table.to_string(), chunk.nodes.clone()));
+        created.push((chunk.table.name.clone(), chunk.nodes.clone()));
         transaction.change(Change::CreateChunk { chunk })?;
     }
     let on_nodes = statements.iter().map(|(node, sql)| async {

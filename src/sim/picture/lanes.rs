@@ -19,7 +19,7 @@ pub(super) struct Lane {
     pub whose: Whose,
 }
 
-/// Clients first, then nodes, each in the order of their first event; what the picture puts first comes first.
+/// Clients first, then nodes; in both, what the picture puts first, then the order of their first event.
 pub(super) fn lanes(picture: &Picture) -> Vec<Lane> {
     let mut found: BTreeMap<Name, (usize, Whose)> = BTreeMap::new();
     let mut next = 0;
@@ -38,9 +38,9 @@ pub(super) fn lanes(picture: &Picture) -> Vec<Lane> {
     let rank = |name: &Name| picture.lanes.iter().position(|first| **first == **name).unwrap_or(usize::MAX);
     let mut sorted: Vec<_> = found
         .into_iter()
-        .map(|(name, (order, whose))| (rank(&name), whose == Whose::Node, order, Lane { name, whose }))
+        .map(|(name, (order, whose))| (whose == Whose::Node, rank(&name), order, Lane { name, whose }))
         .collect();
-    sorted.sort_by_key(|(rank, is_node, order, _)| (*rank, *is_node, *order));
+    sorted.sort_by_key(|(is_node, rank, order, _)| (*is_node, *rank, *order));
     sorted.into_iter().map(|(.., lane)| lane).collect()
 }
 

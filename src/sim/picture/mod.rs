@@ -49,7 +49,8 @@ pub struct Picture {
     pub events: u64,
     /// Those that were kept: the last ones, in the order in which they happened.
     pub moments: Vec<Moment>,
-    /// Lanes that come first, in this order; the others follow as they appear. May name what is not there.
+    /// Names in the order their lanes shall have, clients always above nodes; others follow as they appear. May name what
+    /// is not there.
     pub lanes: Vec<String>,
     pub tracks: Vec<Track>,
 }

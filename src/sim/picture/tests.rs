@@ -226,7 +226,7 @@ fn lanes_are_clients_then_nodes_unless_the_picture_says_otherwise() {
     let mut picture = story();
     assert_eq!(names(&picture), ["c1", "an", "dn1"]);
     picture.lanes = vec!["dn1".into(), "nobody".into()];
-    assert_eq!(names(&picture), ["dn1", "c1", "an"]);
+    assert_eq!(names(&picture), ["c1", "dn1", "an"]);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The run as lines of text: time runs down, each lane is a column, faults go across.
 //!
 //! The rail at the left of a column says how its owner is: `│` up, `·` down, `‖` paused, `┃` a client that waits for an
-//! answer. Messages are left out unless asked for; those that go the same way at about the same time are one arrow.
+//! answer. Messages are left out unless asked for; those that go the same way at about the same time are one arrow, and
+//! what is said of one subject at several places is one line.
 
 use super::Picture;
 use super::lanes::{Lane, Whose, lanes};
-use crate::sim::record::{Event, Name, Outcome, seconds};
+use crate::sim::record::{Event, Name, Outcome, details, seconds};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub fn timeline(picture: &Picture, options: &Options) -> String {
         column,
         last: None,
         batch: None,
+        passed: None,
         cuts: Vec::new(),
         cuts_at: Duration::ZERO,
         text: head(picture),
@@ -93,6 +95,15 @@ struct Batch {
     first: Duration,
 }
 
+/// One probe of one subject, passed for several places at about the same time.
+struct Passed {
+    at: Duration,
+    node: Name,
+    probe: &'static str,
+    subject: String,
+    places: Vec<String>,
+}
+
 struct Sheet<'a> {
     options: &'a Options,
     index: BTreeMap<Name, usize>,
@@ -104,6 +115,7 @@ struct Sheet<'a> {
     /// When the last line was written.
     last: Option<Duration>,
     batch: Option<Batch>,
+    passed: Option<Passed>,
     /// Directions that were cut in one go.
     cuts: Vec<(Name, Name)>,
     cuts_at: Duration,
@@ -124,6 +136,11 @@ impl Sheet<'_> {
             if self.options.messages {
                 self.message(at, from, to, *bytes as u64);
             }
+            return;
+        }
+        if let Event::Probe { node, probe, detail } = event
+            && self.pass(at, node, probe, detail)
+        {
             return;
         }
         if self.is_shown(event) {
@@ -218,8 +235,35 @@ impl Sheet<'_> {
         }
     }
 
+    /// Gathers a probe that speaks of one subject at places; false if it is not of that kind.
+    fn pass(&mut self, at: Duration, node: &Name, probe: &'static str, detail: &str) -> bool {
+        let mut parts = details(detail);
+        let (Some((subject, places)), None) = (parts.next(), parts.next()) else { return false };
+        if places.is_empty() {
+            return false;
+        }
+        let places = places.into_iter().map(str::to_string);
+        match &mut self.passed {
+            Some(last)
+                if (&last.node, last.probe, last.subject.as_str()) == (node, probe, subject)
+                    && at.saturating_sub(last.at) < BATCH_WITHIN =>
+            {
+                last.places.extend(places);
+            }
+            _ => {
+                self.flush();
+                let (node, subject) = (node.clone(), subject.to_string());
+                self.passed = Some(Passed { at, node, probe, subject, places: places.collect() });
+            }
+        }
+        true
+    }
+
     /// Writes what was gathered.
     fn flush(&mut self) {
+        if let Some(Passed { at, node, probe, subject, places }) = self.passed.take() {
+            self.cell(at, &node, &format!("{probe} {subject} on {}", places.join(", ")));
+        }
         if let Some(batch) = self.batch.take() {
             let many = if batch.messages > 1 { format!("{}x ", batch.messages) } else { String::new() };
             self.arrow_between(batch.first, batch.from, batch.to, &format!("{many}{} B", batch.bytes), ">");
@@ -389,7 +433,10 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
             rows.push(std::mem::take(&mut row));
         }
         while word.chars().count() > width {
-            let cut = word.char_indices().nth(width).map_or(word.len(), |(at, _)| at);
+            let end = word.char_indices().nth(width).map_or(word.len(), |(at, _)| at);
+            // Rather behind a sign than within a word, unless that leaves much of the line empty.
+            let sign = word[..end].rfind(['.', '_', ',', '(', '/', '-']).map_or(0, |at| at + 1);
+            let cut = if sign > end / 2 { sign } else { end };
             rows.push(word[..cut].to_string());
             word = &word[cut..];
             // The rest of it is not shown.
