@@ -19,7 +19,8 @@ pub(super) struct Lane {
     pub whose: Whose,
 }
 
-/// Clients first, then nodes; in both, what the picture puts first, then the order of their first event.
+/// Clients first, then nodes; in both, what the picture puts first, then the order of their first event. Names that
+/// differ in the number at their end alone stand together: writers 0, 1, 2, whichever spoke first.
 pub(super) fn lanes(picture: &Picture) -> Vec<Lane> {
     let mut found: BTreeMap<Name, (usize, Whose)> = BTreeMap::new();
     let mut next = 0;
@@ -35,13 +36,26 @@ pub(super) fn lanes(picture: &Picture) -> Vec<Lane> {
             }
         }
     }
+    let mut stems: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, (order, _)) in &found {
+        let first = stems.entry(stem(name)).or_insert(*order);
+        *first = (*first).min(*order);
+    }
     let rank = |name: &Name| picture.lanes.iter().position(|first| **first == **name).unwrap_or(usize::MAX);
     let mut sorted: Vec<_> = found
-        .into_iter()
-        .map(|(name, (order, whose))| (whose == Whose::Node, rank(&name), order, Lane { name, whose }))
+        .iter()
+        .map(|(name, (order, whose))| {
+            let number = name[stem(name).len()..].parse().unwrap_or(0u64);
+            let key = (*whose == Whose::Node, rank(name), stems[stem(name)], number, *order);
+            (key, Lane { name: name.clone(), whose: *whose })
+        })
         .collect();
-    sorted.sort_by_key(|(is_node, rank, order, _)| (*is_node, *rank, *order));
-    sorted.into_iter().map(|(.., lane)| lane).collect()
+    sorted.sort_by_key(|(key, _)| *key);
+    sorted.into_iter().map(|(_, lane)| lane).collect()
+}
+
+fn stem(name: &str) -> &str {
+    name.trim_end_matches(|c: char| c.is_ascii_digit())
 }
 
 fn named(event: &Event) -> ([Option<&Name>; 2], Whose) {

@@ -227,6 +227,9 @@ fn lanes_are_clients_then_nodes_unless_the_picture_says_otherwise() {
     assert_eq!(names(&picture), ["c1", "an", "dn1"]);
     picture.lanes = vec!["dn1".into(), "nobody".into()];
     assert_eq!(names(&picture), ["c1", "dn1", "an"]);
+    let asked = |client: &str| Event::Invoked { client: name(client), operation: 1, text: String::new() };
+    picture.moments.extend(["w 2", "w 10", "reader", "w 1"].map(|client| at(6_000, asked(client))));
+    assert_eq!(names(&picture), ["c1", "w 1", "w 2", "w 10", "reader", "dn1", "an"]);
 }
 
 #[test]
