@@ -2,12 +2,16 @@
 //!
 //! `probe!(host, "txn.decided")` costs one thread-local look-up outside a simulation. Inside one, the hook may
 //! kill the node at this very point: from then on nothing that the node does has any effect on the world.
+//!
+//! A probe may say what it is about: `probe!(host, "txn.prepared", format_args!("{transaction} on {node}"))`. This
+//! detail is written out only where a hook listens. Its form is `<subject> on <place>, <place>`, and several of these
+//! are separated by `; `, so that the picture of a run can follow a subject through its steps.
 
 use std::cell::RefCell;
 
 /// Every probe there is, so that a scenario that names another is refused. `tests/integration/tidy.rs` compares this list
 /// with the sources.
-pub const ALL: [&str; 30] = [
+pub const ALL: [&str; 31] = [
     "catalog.commit",
     "catalog.committed",
     "chunk.created",
@@ -21,6 +25,7 @@ pub const ALL: [&str; 30] = [
     "engine.resolve.after_sync",
     "engine.resolve.before_sync",
     "resolver.commit",
+    "resolver.confirmed",
     "resolver.rollback",
     "resolver.settled_doubts",
     "txn.before_decision",
@@ -40,8 +45,8 @@ pub const ALL: [&str; 30] = [
     "txn.waits_for_resolution",
 ];
 
-/// Called with the node's name and the probe's name.
-pub type Hook = Box<dyn Fn(&str, &'static str)>;
+/// Called with the node's name, the probe's name and its detail (empty where it has none).
+pub type Hook = Box<dyn Fn(&str, &'static str, String)>;
 
 thread_local! {
     static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
@@ -53,18 +58,25 @@ pub fn set_hook(hook: Option<Hook>) {
 }
 
 /// Use the [`probe!`](crate::probe!) macro instead.
-pub fn hit(node: &str, name: &'static str) {
+pub fn hit(node: &str, name: &'static str, detail: impl FnOnce() -> String) {
     HOOK.with(|cell| {
         if let Some(hook) = &*cell.borrow() {
-            hook(node, name);
+            hook(node, name, detail());
         }
     });
 }
 
-/// Marks a point by name: `probe!(host, "area.event")`.
+/// Marks a point by name: `probe!(host, "area.event")`, maybe with what it is about, which anything that can be
+/// displayed says: `probe!(host, "area.event", format_args!("{subject} on {place}"))`.
 #[macro_export]
 macro_rules! probe {
     ($host:expr, $name:literal) => {
-        $crate::probe::hit($host.name(), $name)
+        $crate::probe::hit($host.name(), $name, ::std::string::String::new)
+    };
+    ($host:expr, $name:literal, $detail:expr) => {
+        $crate::probe::hit($host.name(), $name, || ::std::string::ToString::to_string(&$detail))
     };
 }
+
+#[cfg(test)]
+mod tests;

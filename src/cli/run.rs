@@ -3,7 +3,7 @@
 use super::{Exit, Failure};
 use crate::sim::scenario::{Scenario, WorldKind};
 use crate::trial::report::{self, Report, Sabotage, Setting};
-use crate::trial::worker::Workers;
+use crate::trial::worker::{View, Workers};
 use crate::trial::{golden, words};
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -36,6 +36,12 @@ pub struct Arguments {
     /// Plant a bug, to see that the checkers find it: decision.sync (may be repeated)
     #[arg(long, value_name = "NAME")]
     sabotage: Vec<String>,
+    /// Write a page for a browser that shows the run (sim only, one scenario and one seed)
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Print what happened as a timeline (sim only, one scenario and one seed)
+    #[arg(long)]
+    timeline: bool,
     /// Take the goldens of this run as the ones to expect
     #[arg(long)]
     accept: bool,
@@ -63,6 +69,14 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     if arguments.world != WorldKind::Sim && (arguments.twice || !arguments.sabotage.is_empty()) {
         return Err(Failure::usage("--twice and --sabotage need --world sim"));
     }
+    let view = View {
+        // Workers share this process's folder.
+        page: arguments.report.clone(),
+        timeline: arguments.timeline.then(terminal_width),
+    };
+    if !view.is_empty() && (arguments.world != WorldKind::Sim || arguments.seeds.is_some()) {
+        return Err(Failure::usage("--report and --timeline need --world sim and one seed"));
+    }
     let workers = workers()?;
     let scenarios = load(&arguments.paths)?;
     let mut jobs = VecDeque::new();
@@ -71,8 +85,12 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
             jobs.push_back(Job { scenario, file, seed });
         }
     }
+    if !view.is_empty() && jobs.len() > 1 {
+        return Err(Failure::usage("--report and --timeline need one scenario"));
+    }
     let run_one = |job: &Job| {
-        let setting = Setting { world: arguments.world, seed: job.seed, workers: workers.clone(), sabotage };
+        let setting =
+            Setting { world: arguments.world, seed: job.seed, workers: workers.clone(), sabotage, view: view.clone() };
         let mut report = report::run(job.scenario, job.file, &setting);
         golden::judge(&mut report, arguments.accept);
         let again = arguments.twice.then(|| report::run(job.scenario, job.file, &setting));
@@ -80,6 +98,15 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     };
     let outcome = run_all(jobs, arguments.jobs, &run_one, &arguments.sabotage);
     finish(&arguments, outcome)
+}
+
+/// Characters in a line: those of the terminal, if there is one.
+fn terminal_width() -> usize {
+    // SAFETY: winsize is plain numbers, for which zeroes are values.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: fills `size`, or fails without touching it.
+    let known = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) } == 0;
+    if known && size.ws_col > 0 { size.ws_col.into() } else { 160 }
 }
 
 /// Processes of this very program.
@@ -113,6 +140,9 @@ fn run_all(
                     let Some(job) = job else { break };
                     let (report, again) = run_one(&job);
                     let mut outcome = outcome.lock().expect("no run panics under this lock");
+                    if let Some(timeline) = &report.timeline {
+                        say!("{}", timeline.trim_end());
+                    }
                     say!("{}", report.line());
                     if report.failed() {
                         say!("  {}", report.reason.as_deref().unwrap_or("no reason"));

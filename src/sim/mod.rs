@@ -6,7 +6,7 @@
 //! the fault model: what is injected, and what the system promises under it.
 //!
 //! On top of it: [`scenario`] (the language, and the runner that plays it), [`history`] and [`checker`] (what judges
-//! have in common).
+//! have in common), [`picture`] (what a run looked like).
 //!
 //! Nothing here knows what system runs in the world: hypertables are in `trial`.
 
@@ -18,6 +18,7 @@ pub mod fingerprint;
 pub mod history;
 pub mod life;
 pub mod net;
+pub mod picture;
 pub mod record;
 pub mod scenario;
 pub mod tasks;

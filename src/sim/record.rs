@@ -6,6 +6,7 @@
 
 use super::clock::ClockFault;
 use super::fingerprint::Fingerprint;
+use super::history;
 use super::time::SimTime;
 use std::collections::VecDeque;
 use std::fmt;
@@ -141,9 +142,17 @@ pub enum Event {
         node: Name,
         fault: ClockFault,
     },
+    /// How the node's disk behaves from now on, in words.
+    Disk {
+        node: Name,
+        faults: String,
+    },
+    /// Code of the node passed a named point. The detail says of what: `<subject> on <place>, <place>; <subject> …`
+    /// where the point knows it, and nothing where it does not; see [`details`].
     Probe {
         node: Name,
         probe: &'static str,
+        detail: String,
     },
     /// An armed fault went off.
     Struck {
@@ -155,7 +164,29 @@ pub enum Event {
         task: &'static str,
         message: String,
     },
-    /// What the story itself has to say: a statement, its outcome, a check.
+    /// A client began an operation; its number is the client's own.
+    Invoked {
+        client: Name,
+        operation: u64,
+        text: String,
+    },
+    /// The end of the client's operation of that number, and what it was told.
+    Completed {
+        client: Name,
+        operation: u64,
+        outcome: history::Ending,
+        text: String,
+    },
+    /// A checker looked and found nothing wrong.
+    Checked {
+        checker: String,
+    },
+    /// A checker found that a promise was broken.
+    Violated {
+        checker: String,
+        evidence: String,
+    },
+    /// What the story itself has to say.
     Note {
         text: String,
     },
@@ -175,6 +206,14 @@ impl Event {
                 | Event::Clock { .. }
         )
     }
+}
+
+/// A probe's detail taken apart: subjects, and the places that each is about (none: the node that reached the probe).
+pub fn details(detail: &str) -> impl Iterator<Item = (&str, Vec<&str>)> {
+    detail.split("; ").filter(|part| !part.is_empty()).map(|part| match part.rsplit_once(" on ") {
+        Some((subject, places)) => (subject, places.split(", ").collect()),
+        None => (part, Vec::new()),
+    })
 }
 
 impl fmt::Display for Event {
@@ -218,9 +257,20 @@ impl fmt::Display for Event {
                 write!(f, "{node} {file} after the power loss: {kept} sectors kept, {lost} lost, {torn} torn")
             }
             Event::Clock { node, fault } => write!(f, "{node} clock {fault}"),
-            Event::Probe { node, probe } => write!(f, "{node} reaches {probe}"),
+            Event::Disk { node, faults } => write!(f, "{node} disk: {faults}"),
+            Event::Probe { node, probe, detail } if detail.is_empty() => write!(f, "{node} reaches {probe}"),
+            Event::Probe { node, probe, detail } => write!(f, "{node} reaches {probe}: {detail}"),
             Event::Struck { probe, fault } => write!(f, "strike at {probe}: {fault}"),
             Event::Panicked { node, task, message } => write!(f, "{node} task {task} panics: {message}"),
+            Event::Invoked { client, operation, text } => write!(f, "{client} asks #{operation}: {text}"),
+            Event::Completed { client, operation, outcome, text } if text.is_empty() => {
+                write!(f, "{client} is told #{operation}: {outcome}")
+            }
+            Event::Completed { client, operation, outcome, text } => {
+                write!(f, "{client} is told #{operation}: {outcome}, {text}")
+            }
+            Event::Checked { checker } => write!(f, "{checker} holds"),
+            Event::Violated { checker, evidence } => write!(f, "{checker} is violated: {evidence}"),
             Event::Note { text } => f.write_str(text),
         }
     }
@@ -325,6 +375,19 @@ mod tests {
 
     fn note(text: &str) -> Event {
         Event::Note { text: text.to_string() }
+    }
+
+    #[test]
+    fn a_detail_comes_apart_into_subjects_and_places() {
+        let all = |detail| details(detail).collect::<Vec<_>>();
+        assert_eq!(all(""), []);
+        assert_eq!(all("1-7"), [("1-7", vec![])]);
+        assert_eq!(all("1-7 on dn1"), [("1-7", vec!["dn1"])]);
+        assert_eq!(
+            all("a on b on dn1, dn2; c on dn2"),
+            [("a on b", vec!["dn1", "dn2"]), ("c", vec!["dn2"])],
+            "the last word decides"
+        );
     }
 
     #[test]

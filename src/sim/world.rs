@@ -181,6 +181,11 @@ impl World {
         self.0.recorder.record(Event::Note { text: text.into() });
     }
 
+    /// Writes what the story knows and the world cannot see: a client's operations, a checker's word.
+    pub fn record(&self, event: Event) {
+        self.0.recorder.record(event);
+    }
+
     /// The events so far that the configuration says to keep.
     pub fn recorder(&self) -> &Arc<Recorder> {
         &self.0.recorder

@@ -1,11 +1,14 @@
 //! One run of one scenario in one world, and what it prints.
 
-use super::stage::{loopback, postgres, simulated};
+use super::stage::{ACCESS_NODE, loopback, postgres, simulated};
 use super::subject::Hypertables;
 use super::words::Words;
-use super::worker::{Request, Workers};
+use super::worker::{Request, View, Workers};
 use crate::error::Result;
+use crate::sim::WorldConfig;
 use crate::sim::history::Tallies;
+use crate::sim::picture::{KEEP_EVENTS, Options, Picture, Track, page, timeline};
+use crate::sim::record::Moment;
 use crate::sim::scenario::run::{Class, Failure, Golden, Played, Verdict, play};
 use crate::sim::scenario::{self, Scenario, WorldKind};
 use serde::{Deserialize, Serialize};
@@ -21,6 +24,7 @@ pub struct Setting {
     pub workers: Workers,
     /// Planted bugs, by name: see [`Sabotage`].
     pub sabotage: Sabotage,
+    pub view: View,
 }
 
 /// Planted bugs: a judge that does not find them is no judge.
@@ -81,6 +85,8 @@ pub struct Report {
     pub waiting: Vec<String>,
     /// What clients did, by the first word of the operation: what the judges had to look at.
     pub operations: Tallies,
+    /// What happened, as text, where that was asked for.
+    pub timeline: Option<String>,
     /// What the scenario's `snapshot` lines saw: name and text.
     pub goldens: Vec<Golden>,
 }
@@ -148,6 +154,8 @@ pub struct Simulated {
     pub events: u64,
     pub faults: u64,
     pub probes: BTreeMap<String, u64>,
+    /// The last events, as many as were to be kept.
+    pub moments: Vec<Moment>,
 }
 
 /// Plays a scenario from start to end. `file` is where it came from.
@@ -160,7 +168,13 @@ pub fn run(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
     match world {
         WorldKind::Sim => {
             let sabotage = setting.sabotage.names().into_iter().map(str::to_string).collect();
-            let request = Request { file: file.to_string(), text: scenario.text.clone(), seed, sabotage };
+            let request = Request {
+                file: file.to_string(),
+                text: scenario.text.clone(),
+                seed,
+                sabotage,
+                view: setting.view.clone(),
+            };
             setting
                 .workers
                 .run(&request)
@@ -174,10 +188,15 @@ pub fn run(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
 }
 
 /// Simulates in this very process, which must not have simulated before: what the fork of a worker does.
-pub fn simulate_here(scenario: &Scenario, file: &str, seed: u64, sabotage: Sabotage) -> Report {
+pub fn simulate_here(scenario: &Scenario, file: &str, seed: u64, sabotage: Sabotage, view: &View) -> Report {
     let start = wall();
-    let (played, facts) = simulated::run(scenario, seed, sabotage);
-    report(&scenario.name, file, WorldKind::Sim, seed, start, played, Some(facts))
+    let keep = if view.is_empty() { WorldConfig::default().keep_events } else { KEEP_EVENTS };
+    let (played, facts) = simulated::run(scenario, seed, sabotage, keep);
+    let mut report = report(&scenario.name, file, WorldKind::Sim, seed, start, played, Some(&facts));
+    if !view.is_empty() {
+        draw(&mut report, facts, view);
+    }
+    report
 }
 
 fn report(
@@ -187,7 +206,7 @@ fn report(
     seed: u64,
     start: std::time::Instant,
     played: Played,
-    simulated: Option<Simulated>,
+    simulated: Option<&Simulated>,
 ) -> Report {
     let (verdict, reason, failure) = match played.verdict {
         Verdict::Ok => ("ok", None, None),
@@ -205,16 +224,42 @@ fn report(
         reason,
         class: failure.as_ref().map(|failure| failure.class.to_string()),
         checkers: failure.map(|failure| failure.checkers).unwrap_or_default(),
-        fingerprint: simulated.as_ref().map(|s| format!("{:016x}", s.fingerprint)),
-        simulated_seconds: simulated.as_ref().map(|s| s.duration.as_secs_f64()),
+        fingerprint: simulated.map(|s| format!("{:016x}", s.fingerprint)),
+        simulated_seconds: simulated.map(|s| s.duration.as_secs_f64()),
         wall_seconds: (wall() - start).as_secs_f64(),
         peak_kilobytes: None,
-        events: simulated.as_ref().map_or(0, |s| s.events),
-        faults: simulated.as_ref().map_or(0, |s| s.faults),
-        probes: simulated.map(|s| s.probes).unwrap_or_default(),
+        events: simulated.map_or(0, |s| s.events),
+        faults: simulated.map_or(0, |s| s.faults),
+        probes: simulated.map(|s| s.probes.clone()).unwrap_or_default(),
         waiting: played.waiting,
         operations: played.tallies,
+        timeline: None,
         goldens: played.goldens,
+    }
+}
+
+/// Draws the run as its `view` says. Errors: the page cannot be written.
+#[expect(clippy::disallowed_methods, reason = "writes the page that the user named")]
+fn draw(report: &mut Report, facts: Simulated, view: &View) {
+    let picture = Picture {
+        title: report.scenario.clone(),
+        seed: report.seed,
+        fingerprint: facts.fingerprint,
+        verdict: report.verdict.clone(),
+        reason: report.reason.clone(),
+        replay: Some(report.replay(&[])),
+        simulated: facts.duration,
+        events: facts.events,
+        moments: facts.moments,
+        lanes: vec!["client".to_string(), ACCESS_NODE.to_string()],
+        tracks: vec![Track::transactions(), Track::placement()],
+    };
+    report.timeline = view.timeline.map(|width| timeline(&picture, &Options { width, ..Options::default() }));
+    if let Some(path) = &view.page
+        && let Err(error) = std::fs::write(path, page(&picture))
+    {
+        report.verdict = "failed".to_string();
+        report.reason = Some(format!("cannot write {}: {error}", path.display()));
     }
 }
 

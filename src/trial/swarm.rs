@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use super::plan::mix::Mix;
 use super::report::Report;
-use super::worker::{Request, Workers};
+use super::worker::{Request, View, Workers};
 use crate::probe;
 use crate::sim::history::Tallies;
 use crate::sim::scenario::run::{Class, Failure};
@@ -266,7 +266,8 @@ fn one(mix: &Mix, seed: u64, sabotage: &[String], twice: bool, workers: &Workers
         Ok(plan) => plan.text(),
         Err(why) => return (failed(why), String::new()),
     };
-    let request = Request { file: file.clone(), text: text.clone(), seed, sabotage: sabotage.to_vec() };
+    let request =
+        Request { file: file.clone(), text: text.clone(), seed, sabotage: sabotage.to_vec(), view: View::default() };
     let mut report = workers.run(&request).unwrap_or_else(failed);
     if twice && !report.failed() {
         let again = workers.run(&request).unwrap_or_else(failed);

@@ -39,6 +39,23 @@ pub struct Request {
     pub text: String,
     pub seed: u64,
     pub sabotage: Vec<String>,
+    pub view: View,
+}
+
+/// What shall be seen of a run besides its verdict.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct View {
+    /// Where to write the page for a browser.
+    pub page: Option<PathBuf>,
+    /// A timeline as text, in lines of so many characters.
+    pub timeline: Option<usize>,
+}
+
+impl View {
+    /// Whether nothing is to be seen.
+    pub fn is_empty(&self) -> bool {
+        self.page.is_none() && self.timeline.is_none()
+    }
 }
 
 /// Worker processes, as many as are used at the same time. Clones share them.
@@ -165,7 +182,7 @@ fn play(request: &Request) -> Report {
     let scenario = words::parse(&request.file, &request.text);
     let sabotage = Sabotage::from_names(&request.sabotage);
     match (scenario, sabotage) {
-        (Ok(scenario), Ok(sabotage)) => simulate_here(&scenario, &request.file, request.seed, sabotage),
+        (Ok(scenario), Ok(sabotage)) => simulate_here(&scenario, &request.file, request.seed, sabotage, &request.view),
         (Err(error), _) => died(request, error.to_string()),
         (_, Err(error)) => died(request, error),
     }

@@ -3,7 +3,7 @@
 use hypertile::sim::scenario::{Scenario, WorldKind};
 use hypertile::trial::report::{Report, Sabotage, Setting, run};
 use hypertile::trial::words::parse;
-use hypertile::trial::worker::Workers;
+use hypertile::trial::worker::{View, Workers};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
@@ -65,7 +65,7 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 pub fn setting(world: WorldKind, seed: u64) -> Setting {
-    Setting { world, seed, workers: workers(), sabotage: Sabotage::default() }
+    Setting { world, seed, workers: workers(), sabotage: Sabotage::default(), view: View::default() }
 }
 
 /// Plays one scenario; its file name is made absolute so that goldens are found wherever the test runs.

@@ -78,6 +78,7 @@ async fn create(
 ) -> Result<()> {
     transaction.lock_catalog().await?;
     let mut statements: BTreeMap<String, String> = BTreeMap::new();
+    let mut created = Vec::new();
     let nodes = &cluster.nodes;
     let down: BTreeSet<String> = transaction
         .state()
@@ -97,6 +98,7 @@ async fn create(
             statements.entry(node.clone()).or_default().push_str(&sql);
         }
         notices.into_iter().for_each(|notice| transaction.notice(notice));
+        created.push((chunk.table.name.clone(), chunk.nodes.clone()));
         transaction.change(Change::CreateChunk { chunk })?;
     }
     let on_nodes = statements.iter().map(|(node, sql)| async {
@@ -104,6 +106,12 @@ async fn create(
         writer.run(sql).await
     });
     try_join_all(on_nodes).await?;
-    probe!(cluster.host, "chunk.created");
+    probe!(cluster.host, "chunk.created", list(&created));
     Ok(())
+}
+
+/// For probes: `<table> on <node>, <node>; <table> on …`.
+fn list(created: &[(String, Vec<String>)]) -> String {
+    let one = |(table, nodes): &(String, Vec<String>)| format!("{table} on {}", nodes.join(", "));
+    created.iter().map(one).collect::<Vec<_>>().join("; ")
 }

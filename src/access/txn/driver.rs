@@ -14,7 +14,7 @@
 //! 5. Only then is the transaction no longer live.
 
 use super::gate::Pass;
-use super::gid::NO_CLUSTER;
+use super::gid::{Gid, NO_CLUSTER};
 use super::live::Registration;
 use super::machine::{Action, Commit, Durability, Footprint, Input, LOCAL, Reply};
 use super::member::Slot;
@@ -32,6 +32,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -155,16 +156,16 @@ impl World for Hands {
             }
             Action::Commit(node) => {
                 let _pass = self.cluster.gate.commit().await;
-                probe!(host, "txn.one_phase");
+                probe!(host, "txn.one_phase", self.at(&node));
                 let reply = self.end(&node, &format!("{UNLESS_ABORTED}COMMIT"), PREPARE_TIMEOUT).await;
-                probe!(host, "txn.one_phase_done");
+                probe!(host, "txn.one_phase_done", self.at(&node));
                 Some(Input::Committed(node, reply))
             }
             Action::Prepare(node) => {
-                probe!(host, "txn.preparing");
+                probe!(host, "txn.preparing", self.at(&node));
                 let reply = self.prepare(&node).await;
                 if reply == Reply::Done {
-                    probe!(host, "txn.prepared");
+                    probe!(host, "txn.prepared", self.at(&node));
                 }
                 Some(Input::Prepared(node, reply))
             }
@@ -174,7 +175,7 @@ impl World for Hands {
             }
             Action::RollbackPrepared(node) => {
                 self.roll_back_prepared(&node).await;
-                probe!(host, "txn.rolled_back");
+                probe!(host, "txn.rolled_back", self.at(&node));
                 Some(Input::RolledBack(node))
             }
             Action::Decide(participants) => Some(Input::Decided(self.decide(participants).await)),
@@ -182,15 +183,15 @@ impl World for Hands {
                 let confirmed = self.commit_prepared(&node).await;
                 if confirmed {
                     self.registration.confirmed(&node);
-                    probe!(host, "txn.confirmed");
+                    probe!(host, "txn.confirmed", self.at(&node));
                 } else {
                     self.registration.unresolved(&node);
-                    probe!(host, "txn.unresolved");
+                    probe!(host, "txn.unresolved", self.at(&node));
                 }
                 Some(Input::CommittedPrepared(node, confirmed))
             }
             Action::Forget => {
-                probe!(host, "txn.committed");
+                probe!(host, "txn.committed", self.registration.gid().short());
                 if let Err(error) = self.cluster.store.forget(&self.registration.gid().to_string()).await {
                     tracing::warn!(%error, gid = %self.registration.gid(), "a finished decision could not be removed");
                 }
@@ -209,6 +210,11 @@ impl World for Hands {
 }
 
 impl Hands {
+    /// For probes: which transaction, on which participant.
+    fn at<'a>(&'a self, participant: &'a str) -> impl fmt::Display + 'a {
+        place(self.registration.gid(), &self.cluster, participant)
+    }
+
     /// Runs a statement that ends the remote transaction.
     async fn end(&self, node: &str, sql: &str, limit: Duration) -> Reply {
         let Some(slot) = self.writers.get(node) else { return Reply::Refused(no_such_participant(node)) };
@@ -267,7 +273,7 @@ impl Hands {
         }
         let pass = self.cluster.gate.commit().await;
         *lock(&self.pass) = Some(pass);
-        probe!(self.cluster.host, "txn.before_decision");
+        probe!(self.cluster.host, "txn.before_decision", self.registration.gid().short());
         self.registration.deciding(&participants, self.changes_catalog);
         let gid = self.registration.gid().to_string();
         let decision = (!participants.is_empty()).then_some(Decision { gid, participants });
@@ -277,12 +283,12 @@ impl Hands {
                 if self.changes_catalog {
                     self.cluster.nodes.set(&store.state().nodes);
                 }
-                probe!(self.cluster.host, "txn.decided");
+                probe!(self.cluster.host, "txn.decided", self.registration.gid().short());
                 Durability::Durable
             }
             Err(error) if error.kind() == Kind::Unknown => {
                 self.registration.undecidable();
-                probe!(self.cluster.host, "txn.in_doubt");
+                probe!(self.cluster.host, "txn.in_doubt", self.registration.gid().short());
                 Durability::Unknown(error)
             }
             Err(error) => {
@@ -320,6 +326,12 @@ impl Hands {
         let done = self.cluster.host.timeout(limit, member.run_outside(sql)).await;
         done.unwrap_or_else(|_| Err(no_answer(node, limit)))
     }
+}
+
+/// For probes: `<transaction> on <node>`, this node being called by its name as the others are.
+pub(super) fn place<'a>(gid: &'a Gid, cluster: &'a Cluster, participant: &'a str) -> impl fmt::Display + 'a {
+    let node = if participant == LOCAL { cluster.host.name() } else { participant };
+    fmt::from_fn(move |f| write!(f, "{} on {node}", gid.short()))
 }
 
 fn lock<T>(cell: &Mutex<T>) -> MutexGuard<'_, T> {

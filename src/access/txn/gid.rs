@@ -30,6 +30,11 @@ impl Gid {
         format!("{self}-{participant}")
     }
 
+    /// Enough to tell the transactions of one cluster apart.
+    pub fn short(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| write!(f, "{}-{}", self.incarnation, self.number))
+    }
+
     /// Takes a participant's gid apart; `None` if it is not one of `cluster`'s.
     pub fn parse(text: &str, cluster: &str) -> Option<(Gid, String)> {
         Gid::parse_any(text).filter(|(gid, _)| gid.cluster == cluster)

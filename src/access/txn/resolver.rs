@@ -12,6 +12,7 @@
 //! * What was pending is noted *before* the node's list is read. A transaction pending then was prepared there; if it
 //!   is not in the list, it has been committed and only the answer was lost.
 
+use super::driver::place;
 use super::gid::Gid;
 use super::machine::LOCAL;
 use crate::access::cluster::Cluster;
@@ -157,14 +158,14 @@ impl<'a> Resolving<'a> {
         match verdict(&gid, store.incarnation(), live, decided) {
             Verdict::Commit => {
                 self.end(&ender, text, true).await?;
-                probe!(cluster.host, "resolver.commit");
+                probe!(cluster.host, "resolver.commit", place(&gid, cluster, &participant));
                 tracing::info!(gid = text, node, "committed a prepared transaction");
                 self.confirm(&decision, &participant).await;
                 Ok(())
             }
             Verdict::Rollback => {
                 self.end(&ender, text, false).await?;
-                probe!(cluster.host, "resolver.rollback");
+                probe!(cluster.host, "resolver.rollback", place(&gid, cluster, &participant));
                 tracing::info!(gid = text, node, "rolled back a prepared transaction");
                 Ok(())
             }
@@ -204,8 +205,12 @@ impl<'a> Resolving<'a> {
         for (decision, unconfirmed) in &self.pending {
             let waits_for_node = unconfirmed.iter().any(|name| name == node);
             let gid = Gid::parse_any(&format!("{decision}-"));
-            let ended = gid.is_some_and(|(gid, _)| !self.cluster.live.is_live(&gid));
-            if waits_for_node && ended && !listed.contains(&format!("{decision}-{node}")) {
+            let ended = gid.filter(|(gid, _)| !self.cluster.live.is_live(gid));
+            if let Some((gid, _)) = ended
+                && waits_for_node
+                && !listed.contains(&format!("{decision}-{node}"))
+            {
+                probe!(self.cluster.host, "resolver.confirmed", place(&gid, self.cluster, node));
                 self.confirm(decision, node).await;
             }
         }

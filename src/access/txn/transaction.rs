@@ -219,7 +219,7 @@ impl Transaction {
         if !cluster.live.blocks(node) {
             return Ok(());
         }
-        probe!(cluster.host, "txn.waits_for_resolution");
+        probe!(cluster.host, "txn.waits_for_resolution", format_args!("a statement on {node}"));
         match select(pin!(cluster.live.settled(&cluster.host, node)), pin!(cluster.nodes.down(node))).await {
             Either::Left((settled, _)) => settled,
             Either::Right(_) => cluster.nodes.check(node),

@@ -1,5 +1,6 @@
 //! Clients of a scenario: blocks of operations that run beside the story.
 
+use super::journal::Journal;
 use super::stage::{Client, Stage, Subject};
 use super::{ClientBlock, Timed};
 use crate::host::Host;
@@ -51,6 +52,7 @@ impl Clients {
             client: subject.client(stage, &block.name),
             chance: chance::stream(seed, &block.name),
             tallies: self.tallies.clone(),
+            journal: Journal::new(stage.recorder(), &block.name),
         };
         let (block, receiver) = (block.clone(), through.subscribe());
         stage.host().spawn("scenario client", async move {
@@ -92,7 +94,10 @@ impl Clients {
                     return Err(format!("no `{verb}` of the workload succeeded ({tally}): there is nothing to judge"));
                 }
                 stage.host().sleep(PATIENT_PAUSE).await;
+                let mut journal = Journal::new(stage.recorder(), "encore");
+                journal.invoked(&again);
                 let done = subject.client(stage, "encore").perform(&again).await;
+                journal.completed(done.ending, done.text);
                 count(&self.tallies, &again, done.ending);
                 number += 1;
             }
@@ -124,6 +129,7 @@ struct Running {
     client: Box<dyn Client>,
     chance: Stream,
     tallies: Arc<Mutex<Tallies>>,
+    journal: Journal,
 }
 
 impl Running {
@@ -144,7 +150,9 @@ impl Running {
         let (low, high) = operation.pause;
         let pause = self.chance.random_range(low.as_micros() as u64..=high.as_micros() as u64);
         self.host.sleep(Duration::from_micros(pause)).await;
+        self.journal.invoked(&operation.text);
         let done = self.client.perform(&operation.text).await;
+        self.journal.completed(done.ending, done.text);
         count(&self.tallies, &operation.text, done.ending);
     }
 }

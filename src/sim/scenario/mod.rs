@@ -9,6 +9,7 @@
 //! operations, checkers and snapshots are text here.
 
 pub mod clients;
+pub mod journal;
 pub mod parse;
 pub mod problem;
 pub mod run;

@@ -1,12 +1,13 @@
 //! Plays a scenario on a stage.
 
 use super::clients::Clients;
+use super::journal::Journal;
 use super::session::{Connected, Maker, NO_ANSWER};
 use super::stage::{Purpose, Stage, Subject, Vocabulary};
 use super::{Action, How, Record, Scenario, Step, When};
 use crate::sim::chance;
 use crate::sim::checker::Violation;
-use crate::sim::history::Tallies;
+use crate::sim::history::{Ending, Tallies};
 use crate::sim::record::Event;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -177,7 +178,7 @@ impl Player<'_> {
             Action::Await(connection) => Ok(self.await_background(connection).await?),
             Action::Nemesis(nemesis) => {
                 let nemesis = self.fix(nemesis);
-                self.note(format!("nemesis {nemesis}"));
+                self.event(Event::Note { text: format!("nemesis {nemesis}") });
                 Ok(self.stage.strike(&nemesis).await?)
             }
             Action::Advance(duration) => {
@@ -210,9 +211,9 @@ impl Player<'_> {
         self.stage.draw(Purpose::Workload, 0..=u64::MAX)
     }
 
-    fn note(&self, text: String) {
+    fn event(&self, event: Event) {
         if let Some(recorder) = self.stage.recorder() {
-            recorder.record(Event::Note { text });
+            recorder.record(event);
         }
     }
 
@@ -248,9 +249,11 @@ impl Player<'_> {
             return Err(format!("connection {name} still runs in the background: `await {name}` first").into());
         }
         let mut runner = self.runner(&name);
+        let mut journal = Journal::new(self.stage.recorder(), &name);
+        journal.invoked(text_of(record));
         let result = match how {
             How::Background | How::MaybeInBackground => {
-                self.in_background(name, runner, record.clone(), *how == How::MaybeInBackground);
+                self.in_background(name, runner, record.clone(), *how == How::MaybeInBackground, journal);
                 return Ok(());
             }
             How::Now => run_record(&mut runner, record).await.map_err(Failure::from),
@@ -258,6 +261,7 @@ impl Player<'_> {
             How::Eventually(limit) => self.eventually(&mut runner, record, *limit).await,
         };
         self.runners.insert(name, runner);
+        journal.completed(ending_of(result.as_ref().err().map(|failure| failure.message.as_str())), String::new());
         result
     }
 
@@ -265,10 +269,11 @@ impl Player<'_> {
         self.runners.remove(name).unwrap_or_else(|| sqllogictest::Runner::new(Maker::new(self.stage.session(name))))
     }
 
-    fn in_background(&mut self, name: String, mut runner: Runner, record: Record, maybe: bool) {
+    fn in_background(&mut self, name: String, mut runner: Runner, record: Record, maybe: bool, journal: Journal) {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.stage.host().spawn("scenario background", async move {
             let result = run_record(&mut runner, &record).await;
+            journal.completed(ending_of(result.as_ref().err().map(String::as_str)), String::new());
             let result = if maybe { any_answer(result) } else { result };
             let _ = sender.send((runner, result));
         });
@@ -326,9 +331,14 @@ impl Player<'_> {
                 vec![Violation { checker: LIVENESS, evidence: format!("the system cannot be looked at: {why}") }]
             });
             if found.is_empty() {
+                self.event(Event::Checked { checker: names.join(" ") });
                 return Ok(());
             }
             if host.monotonic() >= deadline {
+                for violation in &found {
+                    let (checker, evidence) = (violation.checker.to_string(), violation.evidence.clone());
+                    self.event(Event::Violated { checker, evidence });
+                }
                 return Err(Failure::found(&found));
             }
             host.sleep(Duration::from_secs(1)).await;
@@ -346,6 +356,24 @@ async fn run_record(runner: &mut Runner, record: &Record) -> Result<(), String> 
 /// `statement maybe`: an error is an answer, silence is not.
 fn any_answer(result: Result<(), String>) -> Result<(), String> {
     result.or_else(|message| if message.contains(NO_ANSWER) { Err(message) } else { Ok(()) })
+}
+
+/// A record's SQL.
+fn text_of(record: &Record) -> &str {
+    use sqllogictest::Record as R;
+    match record {
+        R::Statement { sql, .. } | R::Query { sql, .. } | R::Let { sql, .. } => sql,
+        _ => "",
+    }
+}
+
+/// For the event log: an expected error counts as well, for the story goes on as it should.
+fn ending_of(problem: Option<&str>) -> Ending {
+    match problem {
+        None => Ending::Ok,
+        Some(message) if message.contains(NO_ANSWER) => Ending::Unknown,
+        Some(_) => Ending::Failed,
+    }
 }
 
 fn connection_of(record: &Record) -> String {

@@ -1,6 +1,6 @@
 //! What can go wrong in a world, as calls and as values.
 
-use super::{ClockFault, Crash, DiskFaults, Event, Node, World, lock};
+use super::{ClockFault, Crash, DiskFaults, Event, Name, Node, World, lock};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -130,7 +130,11 @@ impl World {
             Fault::Pause { whom: Whom::Node(name) } => self.pause(name),
             Fault::Resume { whom: Whom::Node(name) } => self.resume(name),
             Fault::Clock { whom: Whom::Node(name), fault } => self.set_clock(name, *fault),
-            Fault::Disk { whom: Whom::Node(name), faults } => self.disk(name).set_faults(faults.clone()),
+            Fault::Disk { whom: Whom::Node(name), faults } => {
+                let (node, words) = (Name::from(name.as_str()), format!("{faults:?}"));
+                self.0.recorder.record(Event::Disk { node, faults: words });
+                self.disk(name).set_faults(faults.clone());
+            }
             Fault::Partition { left, right, one_way } => self.part(left, right, *one_way),
             Fault::Heal => self.heal(),
             Fault::Recover => self.recover(),

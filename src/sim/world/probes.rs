@@ -77,20 +77,20 @@ impl World {
     /// Installed for the run's thread; see [`probe::set_hook`].
     pub(super) fn watch_probes(&self) {
         let world = self.downgrade();
-        probe::set_hook(Some(Box::new(move |node, name| {
+        probe::set_hook(Some(Box::new(move |node, name, detail| {
             if let Some(world) = world.upgrade() {
-                world.hit(node, name);
+                world.hit(node, name, detail);
             }
         })));
     }
 
-    fn hit(&self, node: &str, probe: &'static str) {
+    fn hit(&self, node: &str, probe: &'static str, detail: String) {
         // Code that runs on after its node was crashed counts for nothing.
         if !self.is_up(node) {
             return;
         }
         let name = Name::from(node);
-        self.0.recorder.record(Event::Probe { node: name.clone(), probe });
+        self.0.recorder.record(Event::Probe { node: name.clone(), probe, detail });
         // Struck outside the lock: a fault may be one that arms others, or crashes the node that stands here.
         let due = lock(&self.0.probes).hit(&name, probe);
         for strike in due {

@@ -47,9 +47,9 @@ enum Armed {
 }
 
 /// Plays a scenario in a world of its own.
-pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage) -> (Played, Simulated) {
+pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, keep_events: usize) -> (Played, Simulated) {
     let scenario = scenario.clone();
-    let config = WorldConfig { time_limit: TIME_LIMIT, ..WorldConfig::default() };
+    let config = WorldConfig { time_limit: TIME_LIMIT, keep_events, ..WorldConfig::default() };
     let run = simulate(seed, config, move |world| async move {
         match SimulatedStage::start(world, &scenario.cluster, sabotage).await {
             Ok(mut stage) => play(&scenario, &mut stage, &Words, &mut Hypertables::default()).await,
@@ -60,18 +60,19 @@ pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage) -> (Played, Simul
     for ((_, probe), hits) in &run.probes {
         *probes.entry(probe.to_string()).or_default() += hits;
     }
+    let played = run.result.unwrap_or_else(|failure| {
+        let last: Vec<String> = run.kept.iter().rev().take(20).rev().map(|moment| format!("    {moment}")).collect();
+        let message = format!("{failure}\n  the last events:\n{}", last.join("\n"));
+        ended(Failure::new(class_of(&failure.message), message))
+    });
     let facts = Simulated {
         fingerprint: run.fingerprint,
         duration: run.simulated,
         events: run.events,
         faults: run.faults,
         probes,
+        moments: run.kept,
     };
-    let played = run.result.unwrap_or_else(|failure| {
-        let last: Vec<String> = run.kept.iter().rev().take(20).rev().map(|moment| format!("    {moment}")).collect();
-        let message = format!("{failure}\n  the last events:\n{}", last.join("\n"));
-        ended(Failure::new(class_of(&failure.message), message))
-    });
     (played, facts)
 }
 
