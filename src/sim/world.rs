@@ -38,6 +38,7 @@ use futures::future::BoxFuture;
 use probes::Probes;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -81,6 +82,8 @@ struct Inner {
     nodes: Mutex<BTreeMap<String, Node>>,
     probes: Mutex<Probes>,
     failure: FailureSlot,
+    /// Numbers of the faults that lie in links.
+    troubles: AtomicU64,
     /// Of the world itself; over when the story is.
     life: Life,
 }
@@ -128,6 +131,7 @@ impl World {
             nodes: Mutex::default(),
             probes: Mutex::default(),
             failure: FailureSlot::default(),
+            troubles: AtomicU64::new(0),
             life: Life::begin(),
         }))
     }
