@@ -89,6 +89,10 @@ pub async fn play(scenario: &Scenario, stage: &mut dyn Stage) -> Played {
             verdict = Verdict::Failed { line, message: format!("in the background on {name}: {message}") };
         }
     }
+    if let (Verdict::Ok, Err(error)) = (&verdict, player.stage.finish().await) {
+        let line = scenario.steps.last().map_or(0, |step| step.line);
+        verdict = Verdict::Failed { line, message: format!("the nemesis failed: {error}") };
+    }
     let (waiting, workload) = (player.stage.waiting(), player.history.counts());
     Played { verdict, waiting, goldens: player.goldens, workload }
 }

@@ -2,16 +2,19 @@
 //!
 //! [`simulated`] is the deterministic world, [`loopback`] real processes of this binary on 127.0.0.1, [`postgres`] the
 //! same with stock PostgreSQL servers as data nodes. A scenario sees addresses and faults only, so that the same file
-//! runs on all three. Reading order: this file, `simulated`, then `process`, `real`, `loopback`, `postgres`.
+//! runs on all three. Reading order: this file, `simulated`, then `process` and `proxy` (what can be done to processes
+//! and to the links between them), `director` (who does it), `real`, `loopback`, `postgres`.
 
+pub mod director;
 pub mod loopback;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod real;
 pub mod simulated;
 
 use super::scenario::{ClusterSpec, Nemesis, WorldKind};
-use crate::error::Result;
+use crate::error::{Error, Result, codes};
 use crate::host::Host;
 use crate::node::{FIRST_DATABASE, data_node_host};
 use crate::wire::client::{Address, Connection};
@@ -26,6 +29,9 @@ pub const USER: &str = "postgres";
 
 /// The access node's name in scenarios.
 pub const ACCESS_NODE: &str = "an";
+
+/// The scenario's own place, as its faults call it.
+pub const CLIENT: &str = "client";
 
 /// What a number is drawn for: a scenario without its faults has the workload that it had with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +59,7 @@ pub trait Stage: Send {
     /// Does it now, or arms it. Errors: an unknown node.
     async fn strike(&mut self, nemesis: &Nemesis) -> Result<()>;
 
-    /// Ends all faults that lie in the world itself (partitions); crashed nodes stay down.
+    /// Ends all faults of links; nodes that crashed or stand still stay so.
     async fn heal(&mut self) -> Result<()>;
 
     async fn advance(&mut self, duration: Duration) {
@@ -68,8 +74,17 @@ pub trait Stage: Send {
         Vec::new()
     }
 
+    /// Looks back, when the story is over. Errors: something that the nemesis did in the background went wrong.
+    async fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Tells the run's event log something (simulation only).
     fn note(&mut self, text: &str);
+}
+
+fn unknown_node(name: &str) -> Error {
+    Error::new(codes::UNDEFINED_OBJECT, format!("there is no node \"{name}\" in this scenario"))
 }
 
 /// Names of all data nodes of a scenario, in order.
