@@ -1,7 +1,7 @@
 //! Stock PostgreSQL servers as data nodes.
 
 use super::nemesis::{Client, fault};
-use super::support::{assert_ok, play, program, scenarios};
+use super::support::{play, play_for_real, program};
 use hypertile::sim::scenario::{ClusterSpec, WorldKind, parse};
 use hypertile::sim::stage::Stage;
 use hypertile::sim::stage::postgres::{installed, start};
@@ -21,15 +21,8 @@ fn stories_hold_with_postgresql_data_nodes() {
     if !available() {
         return;
     }
-    let mut played = 0;
-    for (file, scenario) in scenarios("scenarios/story") {
-        let report = play(&file, &scenario, WorldKind::Postgres, 1);
-        if report.verdict != "skipped" {
-            assert_ok(&report);
-            played += 1;
-        }
-    }
-    assert!(played >= 3, "only {played} scenarios were really played");
+    let played = play_for_real("scenarios/story", WorldKind::Postgres);
+    assert!(played >= 10, "only {played} scenarios were really played");
 }
 
 #[test]
