@@ -2,7 +2,7 @@
 
 use super::{Exit, Failure};
 use crate::host::Listener;
-use crate::host::real::{HostTable, real_with_hosts};
+use crate::host::real::{Surroundings, real_in};
 use crate::node::{Config, Server};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -29,16 +29,19 @@ pub struct Arguments {
     /// Another name for an address, looked up before DNS: NAME=ADDRESS:PORT
     #[arg(long = "host", value_name = "NAME=ADDRESS:PORT", value_parser = host_entry)]
     hosts: Vec<(String, (String, u16))>,
+    /// For tests: a file that says how wrong this server's clock is
+    #[arg(long, hide = true)]
+    clock_file: Option<PathBuf>,
 }
 
 pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     log_to_standard_error()?;
     let password = arguments.password_file.as_deref().map(read_password).transpose()?;
     let config = Config { port: arguments.port, password, ..Config::default() };
-    let hosts: HostTable = arguments.hosts.into_iter().collect();
+    let surroundings = Surroundings { hosts: arguments.hosts.into_iter().collect(), clock_file: arguments.clock_file };
     runtime()?.block_on(async {
         let (server, listener) =
-            start("server", &arguments.dir, &arguments.address, arguments.port, config, hosts).await?;
+            start("server", &arguments.dir, &arguments.address, arguments.port, config, surroundings).await?;
         println!("listening on {}:{}, data in {}", arguments.address, arguments.port, arguments.dir.display());
         tokio::select! {
             biased;
@@ -98,9 +101,9 @@ pub async fn start(
     address: &str,
     port: u16,
     config: Config,
-    hosts: HostTable,
+    surroundings: Surroundings,
 ) -> Result<(Arc<Server>, Box<dyn Listener>), Failure> {
-    let host = real_with_hosts(name, folder, hosts)
+    let host = real_in(name, folder, surroundings)
         .map_err(|error| Failure::input(format!("cannot use the data folder {}: {error}", folder.display())))?;
     let listener = host
         .net()

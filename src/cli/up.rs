@@ -7,7 +7,7 @@
 use super::serve::{log_to_standard_error, runtime, shut_down, start, stopped};
 use super::{Exit, Failure};
 use crate::host::Host;
-use crate::host::real::{HostTable, real};
+use crate::host::real::{HostTable, Surroundings, real};
 use crate::ids::quote_literal;
 use crate::node::{Config, FIRST_DATABASE, Server, data_node_host as host_name};
 use crate::wire::client::{Address, Connection};
@@ -120,7 +120,8 @@ fn layout(arguments: &Arguments) -> String {
 
 async fn serve_one(name: &str, folder: &Path, port: u16, hosts: HostTable) -> Result<Arc<Server>, Failure> {
     let config = Config { port, ..Config::default() };
-    let (server, listener) = start(name, folder, LISTEN, port, config, hosts).await?;
+    let surroundings = Surroundings { hosts, ..Surroundings::default() };
+    let (server, listener) = start(name, folder, LISTEN, port, config, surroundings).await?;
     #[expect(clippy::disallowed_methods, reason = "the process itself, not a node, keeps its servers running")]
     tokio::spawn(server.clone().run(listener));
     Ok(server)

@@ -5,11 +5,13 @@
 //! the same traits in `sim`. All other modules are barred from sockets, files, clocks, randomness and spawning
 //! by `clippy.toml`.
 //!
-//! Reading order: this file, `store_file` (redb over a host's file), then [`real`].
+//! Reading order: this file, `store_file` (redb over a host's file), `clock_line` (wrong clocks), then [`real`].
 
+mod clock_line;
 pub mod real;
 mod store_file;
 
+pub use clock_line::ClockLine;
 pub use store_file::StoreFile;
 
 use futures::future::BoxFuture;

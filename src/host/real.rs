@@ -19,7 +19,7 @@
     reason = "this file is the door itself: the bans elsewhere name it as the replacement"
 )]
 
-use super::{Clock, Disk, Entropy, Host, Listener, Net, Stream, TaskHandle, Tasks};
+use super::{Clock, ClockLine, Disk, Entropy, Host, Listener, Net, Stream, TaskHandle, Tasks};
 use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
 use futures::future::BoxFuture;
 use socket2::{SockRef, TcpKeepalive};
@@ -38,22 +38,31 @@ use tokio::net::{TcpListener, TcpStream};
 /// listens, so that nobody has to edit `/etc/hosts`.
 pub type HostTable = BTreeMap<String, (String, u16)>;
 
+/// What a host is told about the world around it.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    pub hosts: HostTable,
+    /// For tests with wrong clocks: a file with a [`ClockLine`], read each time somebody asks for the time. As long as
+    /// there is none, or none that can be read, the clock is true.
+    pub clock_file: Option<PathBuf>,
+}
+
 /// A host whose files live below `folder`, which is created if it is missing.
 ///
 /// Errors: `ResourceBusy` when another process has the folder open, otherwise what the operating system says
 /// about creating or writing it; the message names the folder.
 pub fn real(name: &str, folder: &Path) -> io::Result<Host> {
-    real_with_hosts(name, folder, HostTable::new())
+    real_in(name, folder, Surroundings::default())
 }
 
-/// As [`real`], with names that are dialled without asking DNS. The port of a name found here replaces the one
-/// asked for.
-pub fn real_with_hosts(name: &str, folder: &Path, hosts: HostTable) -> io::Result<Host> {
+/// As [`real`]; names of the host table are dialled without asking DNS, and the port found there replaces the one asked
+/// for.
+pub fn real_in(name: &str, folder: &Path, surroundings: Surroundings) -> io::Result<Host> {
     let disk = RealDisk::open(folder)?;
     Ok(Host::new(
         name,
-        Arc::new(RealNet { hosts: Arc::new(hosts) }),
-        Arc::new(RealClock { start: Instant::now() }),
+        Arc::new(RealNet { hosts: Arc::new(surroundings.hosts) }),
+        Arc::new(RealClock { start: Instant::now(), file: surroundings.clock_file }),
         Arc::new(RealTasks),
         Arc::new(RealEntropy::open()?),
         Arc::new(disk),
@@ -125,15 +134,24 @@ impl Listener for RealListener {
 
 struct RealClock {
     start: Instant,
+    file: Option<PathBuf>,
+}
+
+impl RealClock {
+    fn line(&self) -> ClockLine {
+        let text = self.file.as_ref().and_then(|file| fs::read_to_string(file).ok());
+        text.and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
 }
 
 impl Clock for RealClock {
     fn utc_micros(&self) -> i64 {
         let signed = |micros: u128| i64::try_from(micros).unwrap_or(i64::MAX);
-        match SystemTime::now().duration_since(UNIX_EPOCH) {
+        let shown = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(after) => signed(after.as_micros()),
             Err(before) => -signed(before.duration().as_micros()),
-        }
+        };
+        if self.file.is_some() { self.line().read(shown) } else { shown }
     }
 
     fn monotonic(&self) -> Duration {

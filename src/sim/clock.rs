@@ -11,6 +11,7 @@
 //! `CLOCK_MONOTONIC` is immune to steps. (Real ones drift too; durations are only used for deadlines, which
 //! promise nothing exact.)
 
+use crate::host::ClockLine;
 use std::fmt;
 
 /// A change to one node's clock.
@@ -37,37 +38,29 @@ impl fmt::Display for ClockFault {
     }
 }
 
-/// What a node's clock shows, as a function of true time.
-///
-/// Kept as a line through the point where it was last changed, so that no change makes it jump that was not asked
-/// to: a new drift starts from what the clock shows now.
+/// What a node's clock shows, as a function of true time. A new drift starts from what the clock shows now.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NodeClock {
-    changed_at_micros: i64,
-    shown_then_micros: i64,
-    drift_ppm: i64,
-}
-
-const MILLION: i128 = 1_000_000;
+pub struct NodeClock(ClockLine);
 
 impl NodeClock {
     /// Microseconds since 1970 that this clock shows at the true time `true_micros`.
     pub fn read(&self, true_micros: i64) -> i64 {
-        let passed = i128::from(true_micros) - i128::from(self.changed_at_micros);
-        let gained = passed * i128::from(self.drift_ppm) / MILLION;
-        let shown = i128::from(self.shown_then_micros) + passed + gained;
-        i64::try_from(shown).unwrap_or(if shown < 0 { i64::MIN } else { i64::MAX })
+        self.0.read(true_micros)
+    }
+
+    pub fn line(&self) -> ClockLine {
+        self.0
     }
 
     pub fn apply(&mut self, fault: ClockFault, true_micros: i64) {
-        let shown = self.read(true_micros);
-        let (shown, drift_ppm) = match fault {
-            ClockFault::Step(micros) => (shown.saturating_add(micros), self.drift_ppm),
-            ClockFault::Offset(micros) => (true_micros.saturating_add(micros), self.drift_ppm),
+        let (shown, drift) = (self.read(true_micros), self.0.drift_ppm);
+        let (shown_then_micros, drift_ppm) = match fault {
+            ClockFault::Step(micros) => (shown.saturating_add(micros), drift),
+            ClockFault::Offset(micros) => (true_micros.saturating_add(micros), drift),
             ClockFault::DriftPpm(ppm) => (shown, ppm),
             ClockFault::Correct => (true_micros, 0),
         };
-        *self = NodeClock { changed_at_micros: true_micros, shown_then_micros: shown, drift_ppm };
+        self.0 = ClockLine { changed_at_micros: true_micros, shown_then_micros, drift_ppm };
     }
 }
 

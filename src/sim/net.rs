@@ -28,10 +28,12 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 pub use door::NetDoor;
 pub use link::NetConfig;
 pub use stream::SimStream;
+pub use trouble::{Trouble, TroubleId, Troubles};
 
 use super::record::{Crash, Name, Recorder};
 use super::time::Agenda;
@@ -39,7 +41,6 @@ use connection::End;
 use state::State;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// Index of a node in the network, in the order of creation.
 pub type NodeIndex = usize;
@@ -91,29 +92,19 @@ impl Network {
         self.with(|state| state.crash(node, how));
     }
 
-    /// From now on nothing gets from `from` to `to`; the other direction is not touched.
-    pub fn cut(&self, from: NodeIndex, to: NodeIndex) {
-        self.with(|state| state.cut(from, to));
+    /// From now on something is wrong with the direction from `from` to `to`; the other one is not touched.
+    pub fn trouble(&self, id: TroubleId, from: NodeIndex, to: NodeIndex, trouble: Trouble) {
+        self.with(|state| state.trouble(id, from, to, trouble));
     }
 
-    /// Mends one direction.
-    pub fn mend(&self, from: NodeIndex, to: NodeIndex) {
-        self.with(|state| state.mend(from, to));
+    /// Ends the troubles of this number, on all links.
+    pub fn mend(&self, id: TroubleId) {
+        self.with(|state| state.mend(id));
     }
 
     /// All links are whole, fast and without loss.
     pub fn heal(&self) {
         self.with(State::heal);
-    }
-
-    /// Adds to the latency of a direction; replaces what was added before.
-    pub fn slow(&self, from: NodeIndex, to: NodeIndex, by: Duration) {
-        self.with(|state| state.slow(from, to, by));
-    }
-
-    /// Chance that a segment of this direction must be sent twice, 0 to 1.
-    pub fn lose(&self, from: NodeIndex, to: NodeIndex, chance: f64) {
-        self.with(|state| state.link(from, to).loss = chance);
     }
 
     /// Something that was due has happened.

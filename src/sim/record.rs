@@ -103,6 +103,17 @@ pub enum Event {
         to: Name,
         by: Duration,
     },
+    /// So many of a million messages in this direction must be sent twice.
+    Lossy {
+        from: Name,
+        to: Name,
+        ppm: u32,
+    },
+    /// A fault of this direction ended by itself; others may go on.
+    Mended {
+        from: Name,
+        to: Name,
+    },
     Healed,
     Synced {
         node: Name,
@@ -201,6 +212,7 @@ impl Event {
                 | Event::Paused { .. }
                 | Event::Cut { .. }
                 | Event::Slowed { .. }
+                | Event::Lossy { .. }
                 | Event::SyncLied { .. }
                 | Event::SyncFailed { .. }
                 | Event::Clock { .. }
@@ -245,6 +257,8 @@ impl fmt::Display for Event {
             Event::Stalled { from, to, connection } => write!(f, "{from} -> {to} #{connection} stalls"),
             Event::Cut { from, to } => write!(f, "{from} -> {to} cut"),
             Event::Slowed { from, to, by } => write!(f, "{from} -> {to} slowed by {by:?}"),
+            Event::Lossy { from, to, ppm } => write!(f, "{from} -> {to} loses {ppm} ppm"),
+            Event::Mended { from, to } => write!(f, "{from} -> {to} mended"),
             Event::Healed => write!(f, "network healed"),
             Event::Synced { node, file, changes, bytes, .. } => {
                 write!(f, "{node} syncs {file}: {changes} changes, {bytes} bytes")

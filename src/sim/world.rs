@@ -84,6 +84,8 @@ struct Inner {
     failure: FailureSlot,
     /// How often everything was made well: faults that were scheduled before the last time do not strike.
     peace: AtomicU64,
+    /// Numbers of the faults that lie in links.
+    troubles: AtomicU64,
     /// Of the world itself; over when the story is.
     life: Life,
 }
@@ -132,6 +134,7 @@ impl World {
             probes: Mutex::default(),
             failure: FailureSlot::default(),
             peace: AtomicU64::new(0),
+            troubles: AtomicU64::new(0),
             life: Life::begin(),
         }))
     }

@@ -9,6 +9,7 @@
 mod command_line;
 mod determinism;
 mod docs;
+mod nemesis;
 mod picture;
 mod postgres;
 mod psql;

@@ -5,10 +5,11 @@ use hypertile::trial::report::{Report, Sabotage, Setting, run};
 use hypertile::trial::words::parse;
 use hypertile::trial::worker::{View, Workers};
 use std::io::{BufRead, BufReader, Read};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 /// One pool for all tests: its workers are warm.
 fn workers() -> Workers {
@@ -75,6 +76,30 @@ pub fn play(file: &str, scenario: &Scenario, world: WorldKind, seed: u64) -> Rep
     hypertile::trial::golden::judge(&mut report, false);
     report
 }
+
+/// Plays all scenarios of a folder that `world` can play, some at a time: real processes mostly wait. Fails with the
+/// first that does not hold; returns how many were really played.
+pub fn play_for_real(folder: &str, world: WorldKind) -> usize {
+    let waiting = Mutex::new(scenarios(folder));
+    let next = || waiting.lock().expect("nobody panics under this lock").pop();
+    let play_some = || {
+        let mut played = 0;
+        while let Some((file, scenario)) = next() {
+            let report = play(&file, &scenario, world, 1);
+            if report.verdict != "skipped" {
+                assert_ok(&report);
+                played += 1;
+            }
+        }
+        played
+    };
+    std::thread::scope(|scope| {
+        let players: Vec<_> = (0..PLAYERS).map(|_| scope.spawn(play_some)).collect();
+        players.into_iter().map(|player| player.join().unwrap_or_else(|panic| resume_unwind(panic))).sum()
+    })
+}
+
+const PLAYERS: usize = 3;
 
 /// Fails with the reason and the line to paste.
 pub fn assert_ok(report: &Report) {

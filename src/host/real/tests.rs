@@ -114,7 +114,7 @@ async fn a_mapped_name_is_dialled_at_its_port_and_bytes_echo() {
     });
 
     let hosts = HostTable::from([("dn3.example.com".to_string(), ("127.0.0.1".to_string(), port))]);
-    let client = real_with_hosts("an", &client_folder.0, hosts).unwrap();
+    let client = real_in("an", &client_folder.0, Surroundings { hosts, ..Surroundings::default() }).unwrap();
     let mut stream = client.net().connect("dn3.example.com", 5432).await.unwrap();
     stream.write_all(b"hello").await.unwrap();
     let mut answer = Vec::new();
@@ -160,4 +160,23 @@ async fn tasks_clocks_and_chance_are_those_of_the_machine() {
     });
     task.abort();
     receiver.await.expect_err("the aborted task dropped its sender");
+}
+
+#[test]
+fn a_clock_file_moves_the_clock_and_never_the_monotonic_one() {
+    let folder = Folder::new();
+    let file = std::env::temp_dir().join(format!("hypertile-clock-{}", std::process::id()));
+    let surroundings = Surroundings { clock_file: Some(file.clone()), ..Surroundings::default() };
+    let host = real_in("an", &folder.0, surroundings).unwrap();
+    let true_micros = || RealClock { start: Instant::now(), file: None }.utc_micros();
+    let ahead = |host: &Host| (host.utc_micros() - true_micros()) / 1_000_000;
+    assert_eq!(ahead(&host), 0);
+    let before = host.monotonic();
+    let line = ClockLine { changed_at_micros: 0, shown_then_micros: 7_200_500_000, drift_ppm: 0 };
+    fs::write(&file, line.to_string()).unwrap();
+    assert_eq!(ahead(&host), 7_200);
+    fs::write(&file, "half past nine").unwrap();
+    assert_eq!(ahead(&host), 0, "what cannot be read changes nothing");
+    assert!(host.monotonic() - before < Duration::from_secs(60));
+    fs::remove_file(&file).unwrap();
 }

@@ -1,6 +1,7 @@
 //! One direction between two machines, and the arithmetic of lateness.
 
 use super::super::chance::Stream;
+use super::trouble::Troubles;
 use crate::limits;
 use rand::Rng;
 use std::time::Duration;
@@ -56,23 +57,14 @@ impl Default for NetConfig {
 pub struct Link {
     chance: Stream,
     local: bool,
-    pub cut: bool,
-    pub slow_by: Duration,
-    /// Chance that a segment must be sent twice.
-    pub loss: f64,
+    pub troubles: Troubles,
     /// Until then earlier segments keep the wire busy.
     busy_until: Duration,
 }
 
 impl Link {
     pub fn new(chance: Stream, local: bool) -> Link {
-        Link { chance, local, cut: false, slow_by: Duration::ZERO, loss: 0.0, busy_until: Duration::ZERO }
-    }
-
-    pub fn heal(&mut self) {
-        self.cut = false;
-        self.slow_by = Duration::ZERO;
-        self.loss = 0.0;
+        Link { chance, local, troubles: Troubles::default(), busy_until: Duration::ZERO }
     }
 
     /// When a segment sent at `now` arrives, if it does.
@@ -82,8 +74,9 @@ impl Link {
         }
         let wire_nanos = bytes as u64 * 1_000_000_000 / config.bytes_per_second.max(1);
         self.busy_until = self.busy_until.max(now) + Duration::from_nanos(wire_nanos);
-        let mut arrival = self.busy_until + self.latency(config) + self.slow_by;
-        if self.loss > 0.0 && self.chance.random_bool(self.loss) {
+        let mut arrival = self.busy_until + self.latency(config) + self.troubles.slow_by();
+        let loss = self.troubles.loss();
+        if loss > 0.0 && self.chance.random_bool(loss) {
             arrival += config.retransmit_first;
         }
         arrival

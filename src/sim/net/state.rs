@@ -15,6 +15,7 @@ use super::super::record::{Crash, Event, Name, Recorder};
 use super::super::time::Agenda;
 use super::connection::{Connection, End, Pipe, Socket};
 use super::link::{Link, NetConfig, next_retransmission};
+use super::trouble::{Trouble, TroubleId};
 use super::{Due, LifeNumber, NodeIndex, address_of};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -146,28 +147,44 @@ impl State {
         self.hosts[node].life == Some(life)
     }
 
-    pub fn cut(&mut self, from: NodeIndex, to: NodeIndex) {
-        if from != to && !self.link(from, to).cut {
-            self.link(from, to).cut = true;
-            self.recorder.record(Event::Cut { from: self.name(from), to: self.name(to) });
-            self.begin_probing_between(from, to);
+    /// A machine's way to itself has no troubles.
+    pub fn trouble(&mut self, id: TroubleId, from: NodeIndex, to: NodeIndex, trouble: Trouble) {
+        if from == to {
+            return;
+        }
+        let troubles = &mut self.link(from, to).troubles;
+        let was_cut = troubles.is_cut();
+        troubles.add(id, trouble);
+        let (from_name, to_name) = (self.name(from), self.name(to));
+        match trouble {
+            Trouble::Cut if was_cut => {}
+            Trouble::Cut => {
+                self.recorder.record(Event::Cut { from: from_name, to: to_name });
+                self.begin_probing_between(from, to);
+            }
+            Trouble::Slow(by) => self.recorder.record(Event::Slowed { from: from_name, to: to_name, by }),
+            Trouble::Lossy(chance) => {
+                let ppm = (chance * 1e6) as u32;
+                self.recorder.record(Event::Lossy { from: from_name, to: to_name, ppm });
+            }
         }
     }
 
-    pub fn mend(&mut self, from: NodeIndex, to: NodeIndex) {
-        self.link(from, to).heal();
+    /// Ends what one fault did; what others did to the same links stays.
+    pub fn mend(&mut self, id: TroubleId) {
+        let State { links, hosts, recorder, .. } = self;
+        for ((from, to), link) in links {
+            if link.troubles.remove(id) {
+                recorder.record(Event::Mended { from: hosts[*from].name.clone(), to: hosts[*to].name.clone() });
+            }
+        }
         self.resume();
-    }
-
-    pub fn slow(&mut self, from: NodeIndex, to: NodeIndex, by: Duration) {
-        self.link(from, to).slow_by = by;
-        self.recorder.record(Event::Slowed { from: self.name(from), to: self.name(to), by });
     }
 
     pub fn heal(&mut self) {
         self.recorder.record(Event::Healed);
         for link in self.links.values_mut() {
-            link.heal();
+            link.troubles.heal();
         }
         self.resume();
     }
@@ -182,7 +199,7 @@ impl State {
 
     /// Whether a segment that gets to the end of this link now meets a machine.
     fn passes(&self, from: NodeIndex, to: NodeIndex) -> bool {
-        self.hosts[to].powered && !self.links.get(&(from, to)).is_some_and(|link| link.cut)
+        self.hosts[to].powered && !self.links.get(&(from, to)).is_some_and(|link| link.troubles.is_cut())
     }
 
     /// When a segment sent now gets to the end of the link.

@@ -2,7 +2,7 @@
 
 use crate::host::{Host, Stream};
 use crate::sim::record::Crash;
-use crate::sim::world::{World, WorldConfig, run_simulation};
+use crate::sim::world::{Fault, World, WorldConfig, run_simulation};
 use std::future::Future;
 use std::io;
 use std::time::Duration;
@@ -341,5 +341,45 @@ fn a_listener_that_goes_away_resets_whom_it_did_not_accept() {
         let client = world.node("client");
         let mut stream = dial(&client, "dn1").await;
         assert_eq!(stream.read_u8().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_partition_that_ends_by_itself_ends_no_other() {
+    let part = |one_way| Fault::Partition { left: vec!["client".into()], right: vec!["dn1".into()], one_way };
+    let lasting = move |seconds, one_way| Fault::For(Duration::from_secs(seconds), Box::new(part(one_way)));
+    tell(move |world| async move {
+        let (client, mut stream) = talking(&world).await;
+        // Two on the same link: it is whole when both are over.
+        world.inflict(&lasting(2, false));
+        world.inflict(&lasting(5, true));
+        let start = client.monotonic();
+        ask(&mut stream, "after both").await.unwrap();
+        assert!(client.monotonic() - start > Duration::from_secs(5));
+        // One that was healed before its time ends nothing that came later.
+        world.inflict(&lasting(2, false));
+        world.heal();
+        ask(&mut stream, "healed").await.unwrap();
+        world.partition(&["client"], &["dn1"]);
+        let stalls = client.timeout(Duration::from_secs(10), ask(&mut stream, "cut")).await;
+        assert!(stalls.is_err(), "the later partition has no end");
+    });
+}
+
+#[test]
+fn a_slow_and_a_lossy_link_end_by_themselves() {
+    tell(|world| async move {
+        let (client, mut stream) = talking(&world).await;
+        let (from, to) = ("client".to_string(), "dn1".to_string());
+        let slow = Fault::Slow { from: from.clone(), to: to.clone(), by: Duration::from_millis(300) };
+        let lose = Fault::Lose { from, to, chance: 1.0 };
+        world.inflict(&Fault::For(Duration::from_secs(1), Box::new(Fault::All(vec![slow, lose]))));
+        let start = client.monotonic();
+        ask(&mut stream, "late").await.unwrap();
+        assert!(client.monotonic() - start > Duration::from_millis(500));
+        world.sleep(Duration::from_secs(1)).await;
+        let start = client.monotonic();
+        ask(&mut stream, "fast").await.unwrap();
+        assert!(client.monotonic() - start < Duration::from_millis(100));
     });
 }

@@ -36,7 +36,7 @@ const WAY: &[(&str, char)] = &[("from", 's'), ("to", 's')];
 const NODE: &[(&str, char)] = &[("node", 's')];
 const FILE: &[(&str, char)] = &[("node", 's'), ("file", 's')];
 
-pub(super) const KINDS: [Kind; 30] = [
+pub(super) const KINDS: [Kind; 32] = [
     kind("started", "nodes", &[("node", 's'), ("life", 'n')], "{node} starts, life {life}"),
     kind("exited", "nodes", NODE, "{node} exits"),
     kind("crashed", "faults", &[("node", 's'), ("how", 's')], "{node} {how}"),
@@ -70,6 +70,8 @@ pub(super) const KINDS: [Kind; 30] = [
     ),
     kind("cut", "faults", WAY, "{from} → {to} cut"),
     kind("slowed", "faults", &[("from", 's'), ("to", 's'), ("by", 'd')], "{from} → {to} slowed by {by}"),
+    kind("lossy", "faults", &[("from", 's'), ("to", 's'), ("ppm", 'n')], "{from} → {to} loses {ppm} ppm"),
+    kind("mended", "faults", &[("from", 's'), ("to", 's')], "{from} → {to} mended"),
     kind("healed", "faults", &[], "network healed"),
     kind(
         "synced",
@@ -223,6 +225,8 @@ fn name_of(event: &Event) -> &'static str {
         Event::Stalled { .. } => "stalled",
         Event::Cut { .. } => "cut",
         Event::Slowed { .. } => "slowed",
+        Event::Lossy { .. } => "lossy",
+        Event::Mended { .. } => "mended",
         Event::Healed => "healed",
         Event::Synced { .. } => "synced",
         Event::SyncLied { .. } => "lied",
@@ -267,7 +271,8 @@ fn fields(to: &mut Fields<'_>, at: u64, event: &Event) {
             to.s(from).s(other).n(*connection).s(ending)
         }
         Event::Stalled { from, to: other, connection } => to.s(from).s(other).n(*connection),
-        Event::Cut { from, to: other } => to.s(from).s(other),
+        Event::Cut { from, to: other } | Event::Mended { from, to: other } => to.s(from).s(other),
+        Event::Lossy { from, to: other, ppm } => to.s(from).s(other).n(u64::from(*ppm)),
         Event::Slowed { from, to: other, by } => to.s(from).s(other).n(nanos(*by)),
         Event::Healed => to,
         Event::Synced { node, file, changes, bytes, .. } => to.s(node).s(file).n(*changes as u64).n(*bytes as u64),

@@ -184,6 +184,7 @@ impl Sheet<'_> {
                 self.set(node, Rail::Up);
                 self.across(at, '═', &event.to_string());
             }
+            Event::Lossy { .. } | Event::Mended { .. } => self.across(at, '═', &event.to_string()),
             Event::Slowed { .. } | Event::Healed | Event::Clock { .. } | Event::Disk { .. } | Event::Struck { .. } => {
                 self.across(at, '═', &event.to_string());
             }

@@ -127,7 +127,7 @@ pub enum How {
 pub struct Nemesis {
     pub fault: Fault,
     pub when: When,
-    /// A crash or partition that ends by itself after a time within this range.
+    /// What ends by itself does so after a time within this range: see [`Fault::can_end`].
     pub lasts: Option<(Duration, Duration)>,
 }
 
@@ -135,11 +135,20 @@ pub struct Nemesis {
 pub enum Fault {
     /// Power loss in the simulation, SIGKILL elsewhere.
     Crash(String),
+    /// The process dies, its machine stays: SIGKILL everywhere.
+    Kill(String),
     Restart(String),
+    /// The process stands still: SIGSTOP.
+    Pause(String),
+    Resume(String),
     /// Links between nodes of different groups carry nothing; `client` is the scenario's own place.
     Partition(Vec<Vec<String>>),
     /// Bytes from the first node no longer reach the others; the way back stays open.
     OneWay(String, Vec<String>),
+    /// Everything on these links takes so much longer.
+    Slow(Links, Duration),
+    /// So many of a million messages must be sent twice.
+    Lose(Links, u32),
     Heal,
     /// Everything is well again: links, crashed and paused nodes, clocks, disks; what was armed is forgotten.
     Recover,
@@ -147,6 +156,63 @@ pub enum Fault {
     Clock(String, i64),
     /// Parts per million, from now on.
     Drift(String, i64),
+}
+
+/// Which ways between nodes are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// All between nodes of different groups, both ways.
+    Between(Vec<Vec<String>>),
+    /// From the first node to the others.
+    OneWay(String, Vec<String>),
+}
+
+impl Links {
+    /// Every direction of its own: from, to.
+    pub fn pairs(&self) -> Vec<(&str, &str)> {
+        match self {
+            Links::OneWay(from, to) => to.iter().map(|to| (from.as_str(), to.as_str())).collect(),
+            Links::Between(groups) => (groups.iter().enumerate())
+                .flat_map(|(index, left)| left.iter().map(move |from| (index, from)))
+                .flat_map(|(index, from)| {
+                    let others = groups.iter().enumerate().filter(move |(other, _)| *other != index);
+                    others.flat_map(|(_, group)| group).map(|to| (from.as_str(), to.as_str()))
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Fault {
+    /// Whether it may be followed by `for`: a clock that went wrong does not come right by itself.
+    pub fn can_end(&self) -> bool {
+        !matches!(self, Fault::Restart(_) | Fault::Resume(_) | Fault::Heal | Fault::Clock(..) | Fault::Drift(..))
+    }
+
+    /// The ways that it is about, if it is about any.
+    pub fn links(&self) -> Option<Links> {
+        match self {
+            Fault::Partition(groups) => Some(Links::Between(groups.clone())),
+            Fault::OneWay(from, to) => Some(Links::OneWay(from.clone(), to.clone())),
+            Fault::Slow(links, _) | Fault::Lose(links, _) => Some(links.clone()),
+            _ => None,
+        }
+    }
+
+    /// All nodes that it names.
+    pub fn nodes(&self) -> Vec<&str> {
+        match self {
+            Fault::Crash(node) | Fault::Kill(node) | Fault::Restart(node) => vec![node],
+            Fault::Pause(node) | Fault::Resume(node) | Fault::Clock(node, _) | Fault::Drift(node, _) => vec![node],
+            Fault::Partition(groups)
+            | Fault::Slow(Links::Between(groups), _)
+            | Fault::Lose(Links::Between(groups), _) => groups.iter().flatten().map(String::as_str).collect(),
+            Fault::OneWay(from, to)
+            | Fault::Slow(Links::OneWay(from, to), _)
+            | Fault::Lose(Links::OneWay(from, to), _) => [from].into_iter().chain(to).map(String::as_str).collect(),
+            Fault::Heal | Fault::Recover => vec![],
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,16 +289,30 @@ impl fmt::Display for Nemesis {
     }
 }
 
+impl fmt::Display for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Links::Between(groups) => {
+                let groups: Vec<String> = groups.iter().map(|group| group.join(" ")).collect();
+                f.write_str(&groups.join(" | "))
+            }
+            Links::OneWay(from, to) => write!(f, "{from} -> {}", to.join(" ")),
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Crash(node) => write!(f, "crash {node}"),
+            Fault::Kill(node) => write!(f, "kill {node}"),
             Fault::Restart(node) => write!(f, "restart {node}"),
-            Fault::Partition(groups) => {
-                let groups: Vec<String> = groups.iter().map(|group| group.join(" ")).collect();
-                write!(f, "partition {}", groups.join(" | "))
-            }
-            Fault::OneWay(from, to) => write!(f, "partition {from} -> {}", to.join(" ")),
+            Fault::Pause(node) => write!(f, "pause {node}"),
+            Fault::Resume(node) => write!(f, "resume {node}"),
+            Fault::Partition(groups) => write!(f, "partition {}", Links::Between(groups.clone())),
+            Fault::OneWay(from, to) => write!(f, "partition {}", Links::OneWay(from.clone(), to.clone())),
+            Fault::Slow(links, by) => write!(f, "slow {links} by {}", exact(*by)),
+            Fault::Lose(links, ppm) => write!(f, "lose {links} {}%", f64::from(*ppm) / 10_000.0),
             Fault::Heal => f.write_str("heal"),
             Fault::Recover => f.write_str("recover"),
             Fault::Clock(node, micros) => {

@@ -4,7 +4,8 @@ use super::problem::{ParseError, Problem, unknown};
 use super::run::ALL;
 use super::stage::Vocabulary;
 use super::{
-    Action, ClientBlock, ClusterSpec, Fault, How, Nemesis, Record, Scenario, Step, Timed, When, WorkloadSpec, WorldKind,
+    Action, ClientBlock, ClusterSpec, Fault, How, Links, Nemesis, Record, Scenario, Step, Timed, When, WorkloadSpec,
+    WorldKind,
 };
 use crate::sim::chance;
 use crate::units::duration;
@@ -230,9 +231,10 @@ impl Default for ClusterSpec {
     }
 }
 
-const NEMESIS_FORM: &str = "nemesis crash NODE | restart NODE | partition A B | C | partition A -> B C | heal | recover | \
-     clock NODE +2h | drift NODE 200ppm, then nothing, `after 3s`, `after 1s..3s`, `at PROBE` or `at PROBE hit 1..5`, \
-     then for crash and partition `for 2s` or `for 2s..9s`";
+const NEMESIS_FORM: &str = "nemesis crash NODE | kill NODE | restart NODE | pause NODE | resume NODE | \
+     partition A B | C | partition A -> B C | slow A | B by 50ms | lose A | B 10% | heal | recover | clock NODE +2h | \
+     drift NODE 200ppm, then nothing, `after 3s`, `after 1s..3s`, `at PROBE` or `at PROBE hit 1..5`, \
+     then for crash, kill, pause, partition, slow and lose `for 2s` or `for 2s..9s`";
 
 fn nemesis(rest: &str, probes: &[&str]) -> Result<Nemesis, Problem> {
     let (rest, lasts) = match rest.rsplit_once(" for ") {
@@ -245,10 +247,24 @@ fn nemesis(rest: &str, probes: &[&str]) -> Result<Nemesis, Problem> {
     let form = || format!("expected: {NEMESIS_FORM}");
     let fault = match word {
         "crash" => Fault::Crash(one_name("nemesis crash", arguments)?),
+        "kill" => Fault::Kill(one_name("nemesis kill", arguments)?),
+        "pause" => Fault::Pause(one_name("nemesis pause", arguments)?),
+        "resume" => Fault::Resume(one_name("nemesis resume", arguments)?),
         "restart" => Fault::Restart(one_name("nemesis restart", arguments)?),
         "heal" if arguments.is_empty() => Fault::Heal,
         "recover" if arguments.is_empty() => Fault::Recover,
-        "partition" => partition(arguments).ok_or_else(form)?,
+        "partition" => match links(arguments).ok_or_else(form)? {
+            Links::Between(groups) => Fault::Partition(groups),
+            Links::OneWay(from, to) => Fault::OneWay(from, to),
+        },
+        "slow" => {
+            let (between, by) = arguments.rsplit_once(" by ").ok_or_else(form)?;
+            Fault::Slow(links(between).ok_or_else(form)?, duration(by)?)
+        }
+        "lose" => {
+            let (between, percent) = arguments.rsplit_once(char::is_whitespace).ok_or_else(form)?;
+            Fault::Lose(links(between).ok_or_else(form)?, percent_as_ppm(percent).ok_or_else(form)?)
+        }
         "clock" | "drift" => {
             let (node, amount) = arguments.split_once(char::is_whitespace).ok_or_else(form)?;
             if word == "clock" {
@@ -260,7 +276,7 @@ fn nemesis(rest: &str, probes: &[&str]) -> Result<Nemesis, Problem> {
         }
         _ => return Err(Problem::at(word, form())),
     };
-    if lasts.is_some() && !matches!(fault, Fault::Crash(_) | Fault::Partition(_) | Fault::OneWay(..)) {
+    if lasts.is_some() && !fault.can_end() {
         return Err(form().into());
     }
     Ok(Nemesis { fault, when, lasts })
@@ -305,14 +321,20 @@ fn durations(text: &str) -> Result<(Duration, Duration), String> {
     if low <= high { Ok((low, high)) } else { Err(format!("bad range \"{text}\": it ends before it begins")) }
 }
 
-fn partition(arguments: &str) -> Option<Fault> {
+fn links(arguments: &str) -> Option<Links> {
     let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
     if let Some((from, to)) = arguments.split_once("->") {
         let (from, to) = (words(from), words(to));
-        return (from.len() == 1 && !to.is_empty()).then(|| Fault::OneWay(from[0].clone(), to));
+        return (from.len() == 1 && !to.is_empty()).then(|| Links::OneWay(from[0].clone(), to));
     }
     let groups: Vec<Vec<String>> = arguments.split('|').map(words).collect();
-    (groups.len() > 1 && groups.iter().all(|group| !group.is_empty())).then_some(Fault::Partition(groups))
+    (groups.len() > 1 && groups.iter().all(|group| !group.is_empty())).then_some(Links::Between(groups))
+}
+
+/// `10%` or `0.5%`.
+fn percent_as_ppm(text: &str) -> Option<u32> {
+    let percent: f64 = text.strip_suffix('%')?.parse().ok()?;
+    (0.0..=100.0).contains(&percent).then(|| (percent * 10_000.0).round() as u32)
 }
 
 fn signed_micros(text: &str) -> Option<i64> {
@@ -530,6 +552,37 @@ check all
         let four = nemesis("crash an at txn.decided hit 1..9 for 2s..5s").unwrap();
         assert_eq!(four.lasts, Some((Duration::from_secs(2), Duration::from_secs(5))));
         assert!(nemesis("heal for 2s").is_err());
+    }
+
+    #[test]
+    fn slow_and_lossy_links_read_back_and_print_as_they_were_written() {
+        let slow = nemesis("slow an -> node0 node1 by 50ms for 2s").unwrap();
+        let to = vec!["node0".to_string(), "node1".to_string()];
+        assert_eq!(slow.fault, Fault::Slow(Links::OneWay("an".into(), to), Duration::from_millis(50)));
+        for text in [
+            "slow an | node1 by 50ms",
+            "lose an | node0 node1 0.5%",
+            "pause an",
+            "resume an",
+            "kill an",
+            "clock an -300s",
+            "clock an +1ms",
+            "drift an -5ppm",
+        ] {
+            assert_eq!(nemesis(text).unwrap().fault.to_string(), text);
+        }
+        let pairs = Links::Between(vec![vec!["a".into(), "b".into()], vec!["c".into()]]);
+        assert_eq!(pairs.pairs(), [("a", "c"), ("b", "c"), ("c", "a"), ("c", "b")]);
+        for text in [
+            "slow an | node1",
+            "slow an by 5ms",
+            "lose an | node1 101%",
+            "lose an | node1 5",
+            "kill",
+            "resume an for 2s",
+        ] {
+            assert!(nemesis(text).is_err(), "{text}");
+        }
     }
 
     #[test]

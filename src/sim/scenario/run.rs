@@ -155,6 +155,10 @@ pub async fn play(
             verdict = Verdict::Failed { line, failure: format!("in the background on {name}: {message}").into() };
         }
     }
+    if let (Verdict::Ok, Err(error)) = (&verdict, player.stage.finish().await) {
+        let line = scenario.steps.last().map_or(0, |step| step.line);
+        verdict = Verdict::Failed { line, failure: format!("the nemesis failed: {error}").into() };
+    }
     let (waiting, tallies) = (player.stage.waiting(), player.clients.tallies());
     Played { verdict, waiting, goldens: player.goldens, tallies }
 }

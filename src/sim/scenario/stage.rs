@@ -51,6 +51,11 @@ pub trait Stage: Send + Sync {
         Vec::new()
     }
 
+    /// Looks back, when the story is over. Errors: something that the nemesis did in the background went wrong.
+    async fn finish(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// The run's event log; only a simulation has one.
     fn recorder(&self) -> Option<Arc<Recorder>> {
         None

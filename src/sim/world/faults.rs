@@ -1,6 +1,7 @@
 //! What can go wrong in a world, as calls and as values.
 
 use super::{ClockFault, Crash, DiskFaults, Event, Name, Node, World, lock};
+use crate::sim::net::{Trouble, TroubleId};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -35,6 +36,18 @@ pub enum Fault {
         right: Vec<String>,
         one_way: bool,
     },
+    /// Messages from `from` to `to` take this much longer.
+    Slow {
+        from: String,
+        to: String,
+        by: Duration,
+    },
+    /// The chance that a message from `from` to `to` must be sent twice, 0 to 1.
+    Lose {
+        from: String,
+        to: String,
+        chance: f64,
+    },
     Heal,
     /// See [`World::recover`].
     Recover,
@@ -51,6 +64,16 @@ pub enum Fault {
     All(Vec<Fault>),
     /// Later. Nothing waits for it.
     After(Duration, Box<Fault>),
+    /// Ends by itself after so long: what crashed is restarted, what was paused goes on, and of links only that is
+    /// mended which this fault did to them. Clocks, disks and what comes `After` stay as they are.
+    For(Duration, Box<Fault>),
+}
+
+/// What ends a fault.
+enum End {
+    Restart(String),
+    Resume(String),
+    Mend(TroubleId),
 }
 
 impl Fault {
@@ -64,7 +87,7 @@ impl Fault {
 
     /// Down, and up again after `down_for`.
     pub fn bounce(node: &str, how: Crash, down_for: Duration) -> Fault {
-        Fault::All(vec![Fault::crash(node, how), Fault::After(down_for, Box::new(Fault::restart(node)))])
+        Fault::For(down_for, Box::new(Fault::crash(node, how)))
     }
 
     /// The same fault with the striker's name in place of [`Whom::Striker`]: what comes later must still know.
@@ -82,7 +105,10 @@ impl Fault {
             Fault::Disk { whom: who, faults } => Fault::Disk { whom: whom(who), faults: faults.clone() },
             Fault::All(faults) => Fault::All(faults.iter().map(|fault| fault.named(striker)).collect()),
             Fault::After(delay, fault) => Fault::After(*delay, Box::new(fault.named(striker))),
-            Fault::Partition { .. } | Fault::Heal | Fault::Recover => self.clone(),
+            Fault::For(lasts, fault) => Fault::For(*lasts, Box::new(fault.named(striker))),
+            Fault::Partition { .. } | Fault::Slow { .. } | Fault::Lose { .. } | Fault::Heal | Fault::Recover => {
+                self.clone()
+            }
         }
     }
 }
@@ -108,6 +134,8 @@ impl fmt::Display for Fault {
                 let arrow = if *one_way { "->" } else { "|" };
                 write!(f, "partition {} {arrow} {}", left.join(" "), right.join(" "))
             }
+            Fault::Slow { from, to, by } => write!(f, "slow {from} -> {to} by {by:?}"),
+            Fault::Lose { from, to, chance } => write!(f, "lose {from} -> {to} {}%", chance * 100.0),
             Fault::Heal => f.write_str("heal"),
             Fault::Recover => f.write_str("recover"),
             Fault::Clock { whom, fault } => write!(f, "clock of {whom} {fault}"),
@@ -117,6 +145,7 @@ impl fmt::Display for Fault {
                 f.write_str(&all.join(", "))
             }
             Fault::After(delay, fault) => write!(f, "after {delay:?} {fault}"),
+            Fault::For(lasts, fault) => write!(f, "for {lasts:?} {fault}"),
         }
     }
 }
@@ -124,10 +153,27 @@ impl fmt::Display for Fault {
 impl World {
     /// A fault that names its nodes. [`Whom::Striker`] means nobody here.
     pub fn inflict(&self, fault: &Fault) {
+        self.begin(fault);
+    }
+
+    /// Does it, and says what would end it.
+    fn begin(&self, fault: &Fault) -> Vec<End> {
         match fault {
-            Fault::Crash { whom: Whom::Node(name), how } => self.crash(name, *how),
+            Fault::Crash { whom: Whom::Node(name), how } => {
+                self.crash(name, *how);
+                return vec![End::Restart(name.clone())];
+            }
+            Fault::Pause { whom: Whom::Node(name) } => {
+                self.pause(name);
+                return vec![End::Resume(name.clone())];
+            }
+            Fault::Partition { left, right, one_way } => return vec![End::Mend(self.part(left, right, *one_way))],
+            Fault::Slow { from, to, by } => return vec![End::Mend(self.trouble(from, to, Trouble::Slow(*by)))],
+            Fault::Lose { from, to, chance } => {
+                return vec![End::Mend(self.trouble(from, to, Trouble::Lossy(*chance)))];
+            }
+            Fault::All(faults) => return faults.iter().flat_map(|fault| self.begin(fault)).collect(),
             Fault::Restart { whom: Whom::Node(name) } => self.restart(name),
-            Fault::Pause { whom: Whom::Node(name) } => self.pause(name),
             Fault::Resume { whom: Whom::Node(name) } => self.resume(name),
             Fault::Clock { whom: Whom::Node(name), fault } => self.set_clock(name, *fault),
             Fault::Disk { whom: Whom::Node(name), faults } => {
@@ -135,12 +181,28 @@ impl World {
                 self.0.recorder.record(Event::Disk { node, faults: words });
                 self.disk(name).set_faults(faults.clone());
             }
-            Fault::Partition { left, right, one_way } => self.part(left, right, *one_way),
             Fault::Heal => self.heal(),
             Fault::Recover => self.recover(),
-            Fault::All(faults) => faults.iter().for_each(|fault| self.inflict(fault)),
-            Fault::After(delay, fault) => self.inflict_later(*delay, (**fault).clone()),
-            _ => {}
+            Fault::After(delay, fault) => {
+                let fault = (**fault).clone();
+                self.later(*delay, move |world| world.inflict(&fault));
+            }
+            Fault::For(lasts, fault) => {
+                let ends = self.begin(fault);
+                self.later(*lasts, move |world| ends.iter().for_each(|end| world.end(end)));
+            }
+            // Nobody is meant.
+            Fault::Crash { .. } | Fault::Restart { .. } | Fault::Pause { .. } | Fault::Resume { .. } => {}
+            Fault::Clock { .. } | Fault::Disk { .. } => {}
+        }
+        vec![]
+    }
+
+    fn end(&self, end: &End) {
+        match end {
+            End::Restart(name) => self.restart(name),
+            End::Resume(name) => self.resume(name),
+            End::Mend(id) => self.0.network.mend(*id),
         }
     }
 
@@ -148,7 +210,7 @@ impl World {
         self.inflict(&fault.named(striker));
     }
 
-    fn inflict_later(&self, delay: Duration, fault: Fault) {
+    fn later(&self, delay: Duration, work: impl FnOnce(&World) + Send + 'static) {
         let (world, nap) = (self.downgrade(), self.0.agenda.sleep(&self.0.life, delay));
         let peace = self.0.peace.load(Ordering::Relaxed);
         self.spawn(async move {
@@ -156,7 +218,7 @@ impl World {
             if let Some(world) = world.upgrade()
                 && world.0.peace.load(Ordering::Relaxed) == peace
             {
-                world.inflict(&fault);
+                work(&world);
             }
         });
     }
@@ -206,30 +268,40 @@ impl World {
         self.part(from, to, true);
     }
 
-    fn part(&self, left: &[impl AsRef<str>], right: &[impl AsRef<str>], one_way: bool) {
+    fn part(&self, left: &[impl AsRef<str>], right: &[impl AsRef<str>], one_way: bool) -> TroubleId {
+        let id = self.next_trouble();
         for from in left {
             for to in right {
                 let Some((from, to)) = self.pair(from.as_ref(), to.as_ref()) else { continue };
-                self.0.network.cut(from, to);
+                self.0.network.trouble(id, from, to, Trouble::Cut);
                 if !one_way {
-                    self.0.network.cut(to, from);
+                    self.0.network.trouble(id, to, from, Trouble::Cut);
                 }
             }
         }
+        id
     }
 
     /// Messages from `from` to `to` take this much longer, until the next heal.
     pub fn slow(&self, from: &str, to: &str, by: Duration) {
-        if let Some((from, to)) = self.pair(from, to) {
-            self.0.network.slow(from, to, by);
-        }
+        self.trouble(from, to, Trouble::Slow(by));
     }
 
     /// The chance that a message from `from` to `to` is lost and sent again, until the next heal.
     pub fn lose(&self, from: &str, to: &str, chance: f64) {
+        self.trouble(from, to, Trouble::Lossy(chance));
+    }
+
+    fn trouble(&self, from: &str, to: &str, trouble: Trouble) -> TroubleId {
+        let id = self.next_trouble();
         if let Some((from, to)) = self.pair(from, to) {
-            self.0.network.lose(from, to, chance);
+            self.0.network.trouble(id, from, to, trouble);
         }
+        id
+    }
+
+    fn next_trouble(&self) -> TroubleId {
+        self.0.troubles.fetch_add(1, Ordering::Relaxed)
     }
 
     /// All links are whole and fast again. Machines that are down stay down.

@@ -2,16 +2,19 @@
 //!
 //! [`simulated`] is the deterministic world, [`loopback`] real processes of this binary on 127.0.0.1, [`postgres`] the
 //! same with stock PostgreSQL servers as data nodes. A scenario sees addresses and faults only, so that the same file
-//! runs on all three. Reading order: this file, `simulated`, then `process`, `real`, `loopback`, `postgres`.
+//! runs on all three. Reading order: this file, `simulated`, then `process` and `proxy` (what can be done to processes
+//! and to the links between them), `director` (who does it), `real`, `loopback`, `postgres`.
 
+pub mod director;
 pub mod loopback;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod real;
 pub mod simulated;
 
 use super::session::Database;
-use crate::error::Result;
+use crate::error::{Error, Result, codes};
 use crate::node::{FIRST_DATABASE, data_node_host};
 use crate::sim::scenario::ClusterSpec;
 use crate::sim::scenario::session::Session;
@@ -27,6 +30,9 @@ pub const USER: &str = "postgres";
 /// The access node's name in scenarios.
 pub const ACCESS_NODE: &str = "an";
 
+/// The scenario's own place, as its faults call it.
+pub const CLIENT: &str = "client";
+
 /// A stage whose nodes have addresses.
 pub trait Cluster: Stage {
     /// Where `node` (`an`, `node0`, …) takes clients; `None` for an unknown name.
@@ -37,6 +43,10 @@ pub trait Cluster: Stage {
         let access = || self.address(ACCESS_NODE).expect("every stage has an access node");
         Box::new(Database::new(self.host().clone(), self.address(name).unwrap_or_else(access)))
     }
+}
+
+fn unknown_node(name: &str) -> Error {
+    Error::new(codes::UNDEFINED_OBJECT, format!("there is no node \"{name}\" in this scenario"))
 }
 
 /// Names of all data nodes of a scenario, in order.

@@ -1,4 +1,4 @@
-//! Real processes for the real worlds: started, killed, started again, and gone when the stage is.
+//! Real processes for the real worlds: started, killed, paused, started again, and gone when the stage is.
 
 #![expect(
     clippy::disallowed_methods,
@@ -15,6 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long a server may take until it answers.
@@ -82,14 +83,21 @@ impl User {
     }
 }
 
-/// One server process that can be killed and started again.
+/// One server that can be killed, paused, and started again; by several tasks, as the nemesis is in the background too.
 pub struct Process {
     name: String,
     make: Box<dyn Fn() -> Command + Send + Sync>,
     log: PathBuf,
-    child: Option<Child>,
+    state: Mutex<State>,
     /// Where it takes clients, for `wait_ready`.
     address: Address,
+}
+
+enum State {
+    /// Never started, or killed: nobody may start it but the story.
+    Down,
+    Running(Child),
+    Paused(Child),
 }
 
 impl Process {
@@ -100,58 +108,96 @@ impl Process {
         address: Address,
         make: impl Fn() -> Command + Send + Sync + 'static,
     ) -> Process {
-        Process { name: name.to_string(), make: Box::new(make), log, child: None, address }
+        Process { name: name.to_string(), make: Box::new(make), log, state: Mutex::new(State::Down), address }
     }
 
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    pub fn start(&mut self) -> Result<()> {
-        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let mut command = (self.make)();
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        self.child = Some(command.spawn().map_err(|error| self.failure(&error.to_string()))?);
+    /// Without effect if it runs, or stands still.
+    pub fn start(&self) -> Result<()> {
+        let mut state = self.state();
+        if matches!(*state, State::Down) {
+            *state = State::Running(self.spawn()?);
+        }
         Ok(())
     }
 
-    /// Waits until it answers; starts it again if it ends meanwhile (a predecessor may still hold its resources).
-    pub async fn wait_ready(&mut self, host: &Host) -> Result<()> {
+    fn spawn(&self) -> Result<Child> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let mut command = (self.make)();
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.spawn().map_err(|error| self.failure(&error.to_string()))
+    }
+
+    /// Waits until it answers; starts it again if it ends meanwhile (a predecessor may still hold its resources). Not
+    /// if it is killed or paused meanwhile: then there is nothing to wait for.
+    pub async fn wait_ready(&self, host: &Host) -> Result<()> {
         let deadline = host.monotonic() + READY_WITHIN;
         loop {
             let problem = match Connection::open(host, &self.address).await {
                 Ok(_) => return Ok(()),
                 Err(error) => error.to_string(),
             };
+            if !matches!(*self.state(), State::Running(_)) {
+                return Ok(());
+            }
             if host.monotonic() >= deadline {
                 return Err(self.failure(&problem));
             }
-            if self.has_ended() {
-                self.start()?;
-            }
+            self.start_if_ended()?;
             host.sleep(Duration::from_millis(50)).await;
         }
     }
 
-    fn has_ended(&mut self) -> bool {
-        self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
-    }
-
-    /// Starts it if it does not run.
-    pub async fn recover(&mut self, host: &Host) -> Result<()> {
-        if self.has_ended() {
-            self.start()?;
-            self.wait_ready(host).await?;
+    fn start_if_ended(&self) -> Result<()> {
+        let mut state = self.state();
+        if let State::Running(child) = &mut *state
+            && !matches!(child.try_wait(), Ok(None))
+        {
+            *state = State::Running(self.spawn()?);
         }
         Ok(())
     }
 
-    /// SIGKILL.
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
+    /// SIGKILL to the server and all its processes.
+    pub fn kill(&self) {
+        let mut state = self.state();
+        if let State::Running(mut child) | State::Paused(mut child) = std::mem::replace(&mut *state, State::Down) {
+            // First it stands still: it must not start another while we look who is there.
+            let family = stopped_family(&child);
+            family.iter().rev().for_each(|pid| signal(*pid, libc::SIGKILL));
             let _ = child.wait();
         }
+    }
+
+    /// SIGSTOP to the server and all its processes. Without effect if it does not run.
+    pub fn pause(&self) {
+        let mut state = self.state();
+        *state = match std::mem::replace(&mut *state, State::Down) {
+            State::Running(child) => {
+                stopped_family(&child).into_iter().skip(1).for_each(|pid| signal(pid, libc::SIGSTOP));
+                State::Paused(child)
+            }
+            other => other,
+        };
+    }
+
+    /// SIGCONT to all of them. Without effect if it does not stand still.
+    pub fn resume(&self) {
+        let mut state = self.state();
+        *state = match std::mem::replace(&mut *state, State::Down) {
+            State::Paused(child) => {
+                stopped_family(&child).into_iter().rev().for_each(|pid| signal(pid, libc::SIGCONT));
+                State::Running(child)
+            }
+            other => other,
+        };
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failure(&self, reason: &str) -> Error {
@@ -167,6 +213,41 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The process, stopped, and its children: a PostgreSQL server is many processes, each in a group of its own. Nothing
+/// if it has ended already, so that no signal meets a stranger.
+fn stopped_family(child: &Child) -> Vec<libc::pid_t> {
+    let parent = child.id() as libc::pid_t;
+    signal(parent, libc::SIGSTOP);
+    // A moment passes until it really stands still.
+    for _ in 0..STOP_LOOKS_MAX {
+        match state_and_parent(parent) {
+            Some((state, _)) if !matches!(state.as_str(), "T" | "Z") => std::thread::yield_now(),
+            _ => break,
+        }
+    }
+    let children = fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| {
+        let pid: libc::pid_t = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        (state_and_parent(pid)?.1 == parent).then_some(pid)
+    });
+    [parent].into_iter().chain(children).collect()
+}
+
+/// How often a process is looked at that was told to stop: one that sleeps in the kernel for long is left to it.
+const STOP_LOOKS_MAX: u32 = 10_000;
+
+/// From `/proc/PID/stat`: `PID (NAME) STATE PARENT …`, where the name may hold anything.
+fn state_and_parent(pid: libc::pid_t) -> Option<(String, libc::pid_t)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.to_string(), fields.next()?.parse().ok()?))
+}
+
+fn signal(pid: libc::pid_t, signal: libc::c_int) {
+    // SAFETY: kill has no preconditions. A child is not waited for before it was signalled, and a child's child only
+    // stands in `/proc` under a parent that is stopped, so that the number is still theirs.
+    unsafe { libc::kill(pid, signal) };
 }
 
 /// A port of 127.0.0.1 that is free now.

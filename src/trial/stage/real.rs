@@ -1,8 +1,11 @@
-//! What the worlds of real processes have in common: an access node of this binary, and what can be done to processes.
+//! What the worlds of real processes have in common: data nodes behind an access node of this binary, proxies between
+//! them, and what can be done to processes and links.
 
+use super::director::Director;
 use super::process::{Folder, Process, free_port};
-use super::{ACCESS_NODE, Cluster, DATABASE, USER, data_node_names, make_cluster};
-use crate::error::{Error, Result, codes};
+use super::proxy::{Links, Proxy};
+use super::{ACCESS_NODE, CLIENT, Cluster, DATABASE, USER, data_node_names, make_cluster};
+use crate::error::Result;
 use crate::host::Host;
 use crate::node::{FIRST_DATABASE, data_node_host};
 use crate::sim::scenario::session::Session;
@@ -17,12 +20,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// The processes of one scenario.
+/// The processes of one scenario, and the links between them.
 pub struct RealStage {
     kind: WorldKind,
     host: Host,
-    servers: BTreeMap<String, Process>,
+    director: Director,
     data_nodes: Vec<String>,
+    /// The client's way to each server.
+    doors: BTreeMap<String, Proxy>,
+    /// The access node's way to each data node. Data nodes talk to nobody.
+    _inner: Vec<Proxy>,
     random: ChaCha8Rng,
     // Last: processes must end before their folder goes.
     _folder: Folder,
@@ -41,13 +48,24 @@ impl RealStage {
         mut servers: BTreeMap<String, Process>,
     ) -> Result<RealStage> {
         let data_nodes = data_node_names(spec);
-        let names: Vec<(String, u16)> =
-            (0..).zip(&data_nodes).map(|(k, name)| (data_node_host(k), servers[name].address().port)).collect();
+        let links = Links::new(&host, seed);
+        let (mut inner, mut names) = (Vec::new(), Vec::new());
+        for (k, name) in (0..).zip(&data_nodes) {
+            let proxy = links.open(ACCESS_NODE, name, servers[name].address().port).await?;
+            names.push((data_node_host(k), proxy.port()));
+            inner.push(proxy);
+        }
         let access = server(program, folder.path(), ACCESS_NODE, free_port(&host).await?, &names);
         servers.insert(ACCESS_NODE.to_string(), access);
-        start_all(&host, &mut servers).await?;
+        let mut doors = BTreeMap::new();
+        for (name, server) in &servers {
+            doors.insert(name.clone(), links.open(CLIENT, name, server.address().port).await?);
+        }
+        let clocks = folder.path().to_path_buf();
+        let director = Director::new(&host, servers, links, move |name| clock_file(&clocks, name));
+        director.start_all().await?;
         let random = ChaCha8Rng::seed_from_u64(seed);
-        let stage = RealStage { kind, host, servers, data_nodes, random, _folder: folder };
+        let stage = RealStage { kind, host, director, data_nodes, doors, _inner: inner, random, _folder: folder };
         make_cluster(&stage, spec.data).await?;
         Ok(stage)
     }
@@ -63,11 +81,12 @@ pub(super) fn server(program: &Path, folder: &Path, name: &str, port: u16, hosts
         user: USER.to_string(),
         password: None,
     };
-    let (program, data): (PathBuf, PathBuf) = (program.to_path_buf(), folder.join(name));
+    let (program, data, clock) = (program.to_path_buf(), folder.join(name), clock_file(folder, name));
     let hosts: Vec<String> = hosts.iter().map(|(name, port)| format!("{name}=127.0.0.1:{port}")).collect();
     Process::new(name, folder.join(format!("{name}.log")), address, move || {
         let mut command = Command::new(&program);
         command.arg("serve").arg("--dir").arg(&data).arg("--port").arg(port.to_string());
+        command.arg("--clock-file").arg(&clock);
         for host in &hosts {
             command.arg("--host").arg(host);
         }
@@ -75,58 +94,29 @@ pub(super) fn server(program: &Path, folder: &Path, name: &str, port: u16, hosts
     })
 }
 
-/// Starts all, then waits for all: they start side by side.
-async fn start_all(host: &Host, servers: &mut BTreeMap<String, Process>) -> Result<()> {
-    for server in servers.values_mut() {
-        server.start()?;
-    }
-    for server in servers.values_mut() {
-        server.wait_ready(host).await?;
-    }
-    Ok(())
+/// Where a server reads how wrong its clock is.
+fn clock_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.clock"))
 }
 
 /// What a world of real processes can do to its nodes.
 fn can_with_processes(kind: WorldKind, nemesis: &Nemesis) -> std::result::Result<(), String> {
     match (&nemesis.fault, &nemesis.when) {
-        (_, When::At { .. }) => Err(format!("{kind} cannot strike at a probe")),
-        _ if nemesis.lasts.is_some() => Err(format!("{kind} cannot end a fault by itself")),
-        (Fault::Crash(_) | Fault::Restart(_), _) | (Fault::Heal | Fault::Recover, When::Now) => Ok(()),
-        (fault, _) => Err(format!("{kind} cannot do \"{fault}\"")),
-    }
-}
-
-/// Kills or restarts a process, now or after a pause.
-async fn strike_process(host: &Host, servers: &mut BTreeMap<String, Process>, nemesis: &Nemesis) -> Result<()> {
-    // Later faults of real processes are waited for: the scenario's next step must see them, as in the simulation
-    // where time stands still while nothing happens.
-    if let When::After(delay, _) = nemesis.when {
-        host.sleep(delay).await;
-    }
-    let unknown =
-        |name: &str| Error::new(codes::UNDEFINED_OBJECT, format!("there is no node \"{name}\" in this scenario"));
-    match &nemesis.fault {
-        Fault::Crash(name) => servers.get_mut(name).ok_or_else(|| unknown(name))?.kill(),
-        Fault::Restart(name) => {
-            let server = servers.get_mut(name).ok_or_else(|| unknown(name))?;
-            server.start()?;
-            server.wait_ready(host).await?;
+        (_, When::At { .. }) => Err(format!("{kind} cannot strike at a probe: its servers are processes of their own")),
+        (Fault::Clock(node, _) | Fault::Drift(node, _), _) if kind == WorldKind::Postgres && node != ACCESS_NODE => {
+            Err(format!("{kind} cannot do \"{}\": a stock PostgreSQL server reads the machine's clock", nemesis.fault))
         }
-        Fault::Heal => {}
-        Fault::Recover => {
-            for server in servers.values_mut() {
-                server.recover(host).await?;
-            }
+        (fault, _) if fault.links().is_none() && fault.nodes().contains(&CLIENT) => {
+            Err(format!("{kind} cannot do \"{fault}\": the client is the process that plays the story"))
         }
-        fault => return Err(Error::unsupported(format!("this world cannot do \"{fault}\""))),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 impl Cluster for RealStage {
     fn address(&self, node: &str) -> Option<Address> {
-        let server = self.servers.get(node)?;
-        Some(Address { database: DATABASE.to_string(), ..server.address().clone() })
+        let (server, door) = (self.director.server(node)?, self.doors.get(node)?);
+        Some(Address { port: door.port(), database: DATABASE.to_string(), ..server.address().clone() })
     }
 }
 
@@ -153,7 +143,15 @@ impl Stage for RealStage {
     }
 
     async fn strike(&mut self, nemesis: &Nemesis) -> std::result::Result<(), String> {
-        strike_process(&self.host, &mut self.servers, nemesis).await.map_err(|error| error.to_string())
+        self.director.strike(nemesis).await.map_err(|error| error.to_string())
+    }
+
+    fn waiting(&self) -> Vec<String> {
+        self.director.waiting()
+    }
+
+    async fn finish(&mut self) -> std::result::Result<(), String> {
+        self.director.finish().map_err(|error| error.to_string())
     }
 
     fn draw(&mut self, _purpose: Purpose, range: std::ops::RangeInclusive<u64>) -> u64 {

@@ -1,7 +1,7 @@
 //! The deterministic world: every node a machine of a simulated [`World`], one seed one run.
 
-use super::{ACCESS_NODE, Cluster, DATABASE, USER, data_node_names, make_cluster};
-use crate::error::{Error, Result, codes};
+use super::{ACCESS_NODE, CLIENT, Cluster, DATABASE, USER, data_node_names, make_cluster, unknown_node};
+use crate::error::Result;
 use crate::host::Host;
 use crate::node::{Config, FIRST_DATABASE, Server, data_node_host};
 use crate::sim::chance::Stream;
@@ -10,7 +10,7 @@ use crate::sim::record::{Crash, Recorder};
 use crate::sim::scenario::run::{Class, Failure, Played, Verdict, play};
 use crate::sim::scenario::session::Session;
 use crate::sim::scenario::stage::{Purpose, Stage};
-use crate::sim::scenario::{ClusterSpec, Fault, Nemesis, Scenario, When, WorldKind};
+use crate::sim::scenario::{ClusterSpec, Fault, Links, Nemesis, Scenario, When, WorldKind};
 use crate::sim::world::{self, StrikeId, World, WorldConfig, simulate};
 use crate::trial::report::{Sabotage, Simulated};
 use crate::trial::subject::Hypertables;
@@ -95,7 +95,7 @@ impl SimulatedStage {
             world.start(name, |host| serve(host, Sabotage::default()));
         }
         world.start(ACCESS_NODE, move |host| serve(host, sabotage));
-        let host = world.node("client");
+        let host = world.node(CLIENT);
         let (faults, workload) = (world.stream("faults"), world.stream("workload"));
         let stage = SimulatedStage { world, host, data_nodes, faults, workload, armed: Vec::new() };
         for name in stage.data_nodes.iter().map(String::as_str).chain([ACCESS_NODE]) {
@@ -129,23 +129,33 @@ impl SimulatedStage {
 
     /// The scenario's fault in the world's terms, ended by itself where the scenario says so.
     fn translate(&self, nemesis: &Nemesis) -> Result<world::Fault> {
+        for name in nemesis.fault.nodes() {
+            self.known(name)?;
+        }
+        let whom = |name: &String| world::Whom::Node(name.clone());
+        let each = |links: &Links, fault: &dyn Fn(String, String) -> world::Fault| {
+            let pairs = links.pairs().into_iter();
+            world::Fault::All(pairs.map(|(from, to)| fault(from.to_string(), to.to_string())).collect())
+        };
         let fault = match &nemesis.fault {
-            Fault::Crash(name) => world::Fault::crash(self.known(name)?, Crash::PowerLoss),
-            Fault::Restart(name) => world::Fault::restart(self.known(name)?),
+            Fault::Crash(name) => world::Fault::crash(name, Crash::PowerLoss),
+            Fault::Kill(name) => world::Fault::crash(name, Crash::Process),
+            Fault::Restart(name) => world::Fault::restart(name),
+            Fault::Pause(name) => world::Fault::Pause { whom: whom(name) },
+            Fault::Resume(name) => world::Fault::Resume { whom: whom(name) },
             Fault::Heal => world::Fault::Heal,
             Fault::Recover => world::Fault::Recover,
-            Fault::Clock(name, micros) => self.clock(name, ClockFault::Step(*micros))?,
-            Fault::Drift(name, ppm) => self.clock(name, ClockFault::DriftPpm(*ppm))?,
+            Fault::Clock(name, micros) => world::Fault::Clock { whom: whom(name), fault: ClockFault::Step(*micros) },
+            Fault::Drift(name, ppm) => world::Fault::Clock { whom: whom(name), fault: ClockFault::DriftPpm(*ppm) },
+            Fault::Slow(links, by) => each(links, &|from, to| world::Fault::Slow { from, to, by: *by }),
+            Fault::Lose(links, ppm) => {
+                let chance = f64::from(*ppm) / 1e6;
+                each(links, &|from, to| world::Fault::Lose { from, to, chance })
+            }
             Fault::OneWay(from, to) => {
-                for name in [from].into_iter().chain(to) {
-                    self.known(name)?;
-                }
                 world::Fault::Partition { left: vec![from.clone()], right: to.clone(), one_way: true }
             }
             Fault::Partition(groups) => {
-                for name in groups.iter().flatten() {
-                    self.known(name)?;
-                }
                 let pairs = groups.iter().enumerate().flat_map(|(index, left)| {
                     groups[index + 1..].iter().map(move |right| world::Fault::Partition {
                         left: left.clone(),
@@ -156,24 +166,15 @@ impl SimulatedStage {
                 world::Fault::All(pairs.collect())
             }
         };
-        let Some((lasts, _)) = nemesis.lasts else { return Ok(fault) };
-        let end = match &nemesis.fault {
-            Fault::Crash(name) => world::Fault::restart(name),
-            _ => world::Fault::Heal,
-        };
-        Ok(world::Fault::All(vec![fault, world::Fault::After(lasts, Box::new(end))]))
+        Ok(match nemesis.lasts {
+            Some((lasts, _)) => world::Fault::For(lasts, Box::new(fault)),
+            None => fault,
+        })
     }
 
-    fn clock(&self, name: &str, fault: ClockFault) -> Result<world::Fault> {
-        Ok(world::Fault::Clock { whom: world::Whom::Node(self.known(name)?.to_string()), fault })
-    }
-
-    fn known<'a>(&self, name: &'a str) -> Result<&'a str> {
-        let known = name == ACCESS_NODE || name == "client" || self.data_nodes.iter().any(|node| node == name);
-        if known {
-            return Ok(name);
-        }
-        Err(Error::new(codes::UNDEFINED_OBJECT, format!("there is no node \"{name}\" in this scenario")))
+    fn known(&self, name: &str) -> Result<()> {
+        let known = name == ACCESS_NODE || name == CLIENT || self.data_nodes.iter().any(|node| node == name);
+        if known { Ok(()) } else { Err(unknown_node(name)) }
     }
 }
 
