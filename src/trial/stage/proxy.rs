@@ -5,7 +5,7 @@
 //!
 //! | trouble | what it does here |
 //! |---|---|
-//! | cut | what arrives is held and not handed on; a new connection is taken and held before B is dialled. After the heal all of it goes on, in order |
+//! | cut | what arrives is held and not handed on; a new connection is taken and held before B is dialled, and forgotten if A gives up. After the heal all of it goes on, in order |
 //! | slow | each piece waits so long before it is handed on; pieces behind it wait no longer than theirs |
 //! | lossy | a piece waits [`RETRANSMISSION`] longer by chance, and all behind it, as after a lost segment |
 //!
@@ -24,14 +24,14 @@ use crate::host::{AbortOnDrop, Host};
 use crate::sim::chance::{self, Stream};
 use crate::sim::net::{Trouble, TroubleId, Troubles};
 use bytes::BytesMut;
-use futures::future::{Either, select};
+use futures::future::{Either, FutureExt, select};
 use rand::Rng;
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -164,9 +164,9 @@ async fn serve(listener: TcpListener, way: Way) {
 
 impl Way {
     async fn carry(&self, client: TcpStream) {
-        // A handshake goes both ways.
-        self.there.whole().await;
-        self.back.whole().await;
+        if !self.shakes_hands(&client).await {
+            return;
+        }
         let Ok(server) = TcpStream::connect(("127.0.0.1", self.target)).await else {
             return reset(&client);
         };
@@ -191,6 +191,36 @@ impl Way {
             to_server.forget();
         }
     }
+
+    /// Waits until a handshake would get through, both ways. `false` if the client has given up before: a real one would
+    /// not have reached the server at all, and many of them at once might be more than it takes.
+    async fn shakes_hands(&self, client: &TcpStream) -> bool {
+        let mut whole = pin!(async {
+            self.there.whole().await;
+            self.back.whole().await;
+        });
+        // A client that says one thing and leaves (it cancels a statement) is only late on a link that is cut.
+        if whole.as_mut().now_or_never().is_some() {
+            return true;
+        }
+        loop {
+            let waited = select(whole.as_mut(), self.host.sleep(HELD_LOOK_INTERVAL)).await;
+            match waited {
+                _ if is_gone(client) => return false,
+                Either::Left(_) => return true,
+                Either::Right(_) => {}
+            }
+        }
+    }
+}
+
+/// How often a held client is asked whether it still waits.
+const HELD_LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Whether it has closed its end, whatever it said before.
+fn is_gone(client: &TcpStream) -> bool {
+    let ready = client.ready(Interest::READABLE).now_or_never();
+    ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
 }
 
 /// Closing it will be a reset.

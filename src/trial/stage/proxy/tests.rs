@@ -77,6 +77,18 @@ async fn a_connect_through_a_cut_link_is_held_and_goes_on_after_the_heal() {
 }
 
 #[tokio::test]
+async fn a_held_client_that_gives_up_never_reaches_the_server() {
+    let Scene { links, proxy, listener, .. } = scene().await;
+    links.trouble(1, "a", "b", Trouble::Cut);
+    let mut a = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+    a.write_all(b"hello").await.unwrap();
+    drop(a);
+    tokio::time::sleep(SHORT).await;
+    links.heal();
+    assert!(timeout(SHORT, listener.accept()).await.is_err());
+}
+
+#[tokio::test]
 async fn a_slow_link_delays_each_piece_and_keeps_the_order() {
     let Scene { links, mut a, mut b, proxy: _proxy, .. } = scene().await;
     links.trouble(1, "a", "b", Trouble::Slow(Duration::from_millis(150)));
