@@ -307,6 +307,7 @@ mod tests {
         for seed in seeds {
             let failed = failing.contains(seed);
             let mut report = Report::failed_early("x", *seed, Failure::new(Class::Safety, "lost <row>"));
+            report.wall_seconds = 0.5;
             report.class = failed.then(|| "safety".to_string());
             report.probes = [("txn.decided".to_string(), 2)].into();
             summary.count(*seed, &report);

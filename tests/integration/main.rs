@@ -15,4 +15,5 @@ mod postgres;
 mod psql;
 mod scenarios;
 mod support;
+mod swarm;
 mod tidy;

@@ -565,7 +565,7 @@ check all
             "pause an",
             "resume an",
             "kill an",
-            "clock an -300s",
+            "clock an -5m",
             "clock an +1ms",
             "drift an -5ppm",
         ] {
