@@ -72,6 +72,6 @@ fn the_clock_of_a_stock_server_is_out_of_reach() {
     }
     let scenario = parse("clock.slt", "cluster data=1\n\nnemesis clock node0 +2h\n").unwrap();
     let report = play("clock.slt", &scenario, WorldKind::Postgres, 1);
-    let why = "postgres cannot do \"clock node0 +7200s\": a stock PostgreSQL server reads the machine's clock";
+    let why = "postgres cannot do \"clock node0 +2h\": a stock PostgreSQL server reads the machine's clock";
     assert_eq!((report.verdict.as_str(), report.reason.as_deref()), ("skipped", Some(why)));
 }
