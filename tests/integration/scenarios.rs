@@ -52,7 +52,7 @@ fn a_workload_that_comes_to_nothing_fails() {
     let file = folder.0.join("nothing.slt");
     std::fs::write(&file, "cluster data=1\n\nworkload batches batches=1 table=missing\ncheck all\n").unwrap();
     let output = hypertile(&["run", file.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert_eq!(output.status.code(), Some(4), "{}", stdout(&output));
     assert!(stdout(&output).contains("of the workload succeeded (0 ok, "), "{}", stdout(&output));
 }
 
