@@ -85,8 +85,9 @@ impl Clients {
     /// Tries each kind of operation again of which nothing came off. Errors: nothing comes off even then.
     pub async fn insist(&mut self, stage: &dyn Stage, subject: &mut dyn Subject) -> Result<(), String> {
         let deadline = stage.host().monotonic() + PATIENCE;
+        // Counted over all kinds: two operations of one identity would be judged as one.
+        let mut number = 0;
         for operation in self.kinds.clone() {
-            let mut number = 0;
             while self.tally(&operation).ok == 0 {
                 let Some(again) = subject.again(&operation, number) else { break };
                 if stage.host().monotonic() >= deadline {
@@ -154,5 +155,95 @@ impl Running {
         let done = self.client.perform(&operation.text).await;
         self.journal.completed(done.ending, done.text);
         count(&self.tallies, &operation.text, done.ending);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::session::Session;
+    use super::super::stage::{Done, Purpose};
+    use super::super::{Nemesis, WorldKind};
+    use super::*;
+    use crate::sim::checker::Violation;
+    use crate::sim::world::{World, WorldConfig, run_simulation};
+    use async_trait::async_trait;
+    use std::ops::RangeInclusive;
+
+    struct Bare(Host);
+
+    #[async_trait]
+    impl Stage for Bare {
+        fn kind(&self) -> WorldKind {
+            WorldKind::Sim
+        }
+
+        fn host(&self) -> &Host {
+            &self.0
+        }
+
+        fn nodes(&self) -> Vec<String> {
+            vec![]
+        }
+
+        fn session(&self, name: &str) -> Box<dyn Session> {
+            unreachable!("nobody speaks to {name}")
+        }
+
+        fn can(&self, _nemesis: &Nemesis) -> Result<(), String> {
+            Ok(())
+        }
+
+        async fn strike(&mut self, _nemesis: &Nemesis) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn draw(&mut self, _purpose: Purpose, range: RangeInclusive<u64>) -> u64 {
+            *range.start()
+        }
+    }
+
+    /// Refuses everything for a while, and remembers what it was asked.
+    #[derive(Clone, Default)]
+    struct Reluctant(Arc<Mutex<Vec<String>>>);
+
+    #[async_trait]
+    impl Client for Reluctant {
+        async fn perform(&mut self, operation: &str) -> Done {
+            let mut asked = self.0.lock().unwrap();
+            asked.push(operation.to_string());
+            let ending = if asked.len() % 3 == 0 { Ending::Ok } else { Ending::Failed };
+            Done { ending, text: String::new() }
+        }
+    }
+
+    #[async_trait]
+    impl Subject for Reluctant {
+        fn client(&mut self, _stage: &dyn Stage, _name: &str) -> Box<dyn Client> {
+            Box::new(self.clone())
+        }
+
+        fn again(&self, operation: &str, number: u32) -> Option<String> {
+            Some(format!("{operation} {number}"))
+        }
+
+        async fn judge(&mut self, _stage: &dyn Stage, _checkers: &[String]) -> Result<Vec<Violation>, String> {
+            Ok(vec![])
+        }
+
+        async fn snapshot(&mut self, _stage: &dyn Stage, _what: &str) -> Result<String, String> {
+            Ok(String::new())
+        }
+    }
+
+    #[test]
+    fn operations_that_are_tried_again_never_share_an_identity() {
+        let asked = run_simulation(1, WorldConfig::default(), |world: World| async move {
+            let stage = Bare(world.node("client"));
+            let mut subject = Reluctant::default();
+            let mut clients = Clients { kinds: vec!["insert".into(), "copy".into()], ..Clients::default() };
+            clients.insist(&stage, &mut subject).await.unwrap();
+            subject.0.lock().unwrap().clone()
+        });
+        assert_eq!(asked, ["insert 0", "insert 1", "insert 2", "copy 3", "copy 4", "copy 5"]);
     }
 }
