@@ -31,6 +31,9 @@ const LIST_FILE: &str = "databases.json";
 /// There from the start, as in PostgreSQL: a place to connect to for `CREATE DATABASE`.
 pub const FIRST_DATABASE: &str = "postgres";
 
+/// Makes now what the first query of a process would make: those who fork need it made before.
+pub use crate::access::session::warm_up;
+
 /// The host name by which clusters that are made for somebody (`hypertile up`, scenarios) know data node k.
 pub fn data_node_host(k: u16) -> String {
     format!("dn{k}.example.com")

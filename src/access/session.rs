@@ -27,6 +27,7 @@ pub mod participant;
 pub mod refused;
 pub mod statements;
 
+pub use crate::session::planner::warm_up;
 pub use databases::Databases;
 
 use super::admin::calls::Mentions;

@@ -126,6 +126,7 @@ pub fn serve() -> io::Result<()> {
     // runs that are under way.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     warm_up::warm_up();
+    crate::node::warm_up();
     for line in io::stdin().lock().lines() {
         let request: Request = serde_json::from_str(&line?)?;
         let report = in_child(&request)?;

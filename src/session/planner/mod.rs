@@ -1,7 +1,8 @@
 //! From a syntax tree to rows: DataFusion, set up once per session.
 //!
-//! Building a `SessionState` costs more than planning a small query, so one lives as long as the session; what
-//! differs from statement to statement (relations, the time, parameters) is handed in or set cheaply.
+//! Building a `SessionState` costs more than planning a small query, so one is built for the process, and each session
+//! that plans anything has a copy with its own functions; what differs from statement to statement (relations, the time,
+//! parameters) is handed in or set cheaply.
 //!
 //! Reading order: this file, [`context`] (names to relations and functions), [`semantics`] (what expressions mean),
 //! [`conversion`] (casts), [`temporal`] (intervals), [`series`],
@@ -43,49 +44,50 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use semantics::Semantics;
 use sqlparser::ast;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// One session's DataFusion.
+/// One session's DataFusion. Set up when something is planned for the first time: sessions that only carry rows, as those
+/// between nodes do, never pay for it.
 pub struct Planner {
-    state: SessionState,
+    environment: Arc<dyn Environment>,
     semantics: Semantics,
     types: Arc<context::Types>,
+    /// When the statement takes place, microseconds since 1970.
+    started_micros: i64,
+    ready: OnceLock<Ready>,
+}
+
+struct Ready {
+    state: SessionState,
+    analyzer: Analyzer,
+    task: Arc<TaskContext>,
 }
 
 impl Planner {
     pub fn new(environment: &Arc<dyn Environment>) -> Planner {
-        let semantics = Semantics(environment.clone());
-        let mut analyzer = Analyzer::new();
-        analyzer.rules.insert(0, Arc::new(semantics.clone()));
-        let mut state = SessionStateBuilder::new()
-            // The default is random.
-            .with_session_id("hypertile".into())
-            .with_default_features()
-            .with_config(configuration())
-            .with_runtime_env(Arc::new(runtime()))
-            .with_analyzer_rules(analyzer.rules)
-            .with_physical_optimizer_rule(Arc::new(checked::CheckedArithmetic))
-            .with_physical_optimizer_rule(Arc::new(serial::NoSpawn))
-            .build();
-        // DataFusion's versions of these mean something else than PostgreSQL's: better unknown than wrong.
-        for name in ["to_char", "date_format", "to_date", "to_time"] {
-            let _ = state.deregister_udf(name);
+        Planner {
+            environment: environment.clone(),
+            semantics: Semantics(environment.clone()),
+            types: Arc::new(context::Types),
+            started_micros: 0,
+            ready: OnceLock::new(),
         }
-        for function in functions::scalar(environment) {
-            replace(&mut state, function);
-        }
-        for function in functions::aggregate() {
-            let _ = state.register_udaf(Arc::new(function));
-        }
-        Planner { state, semantics, types: Arc::new(context::Types) }
     }
 
     /// Sets the time at which statements planned from now on take place.
     pub fn begin_statement(&mut self, utc_micros: i64) {
-        let mut props = ExecutionProps::new();
-        props.query_execution_start_time = chrono::DateTime::from_timestamp_micros(utc_micros);
-        props.config_options = Some(self.state.config_options().clone());
-        *self.state.execution_props_mut() = props;
+        self.started_micros = utc_micros;
+        if let Some(ready) = self.ready.get_mut() {
+            ready.begin_statement(utc_micros);
+        }
+    }
+
+    fn ready(&self) -> &Ready {
+        self.ready.get_or_init(|| Ready::new(&self.environment, &self.semantics, self.started_micros))
+    }
+
+    fn state(&self) -> &SessionState {
+        &self.ready().state
     }
 
     /// The plan of a query as the user wrote it. `types`: what is known of its parameters.
@@ -97,7 +99,7 @@ impl Planner {
     ) -> Result<LogicalPlan> {
         let mut rewritten = query.clone();
         rewrite::query(&mut rewritten);
-        let context = Context::new(&self.state, &self.semantics, &self.types, relations);
+        let context = Context::new(self.state(), &self.semantics, &self.types, relations);
         let mut planner_context = PlannerContext::new().with_prepare_param_data_types(types.to_vec());
         SqlToRel::new_with_options(&context, parser_options())
             .sql_statement_to_plan_with_context(ast::Statement::Query(Box::new(rewritten)), &mut planner_context)
@@ -106,8 +108,8 @@ impl Planner {
 
     /// The plan with all types settled.
     pub fn analyzed(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        let options = OptimizerConfig::options(&self.state);
-        self.state.analyzer().execute_and_check(plan, &options, |_, _| {}).map_err(errors::polish)
+        let options = OptimizerConfig::options(self.state());
+        self.ready().analyzer.execute_and_check(plan, &options, |_, _| {}).map_err(errors::polish)
     }
 
     pub async fn physical(
@@ -115,17 +117,17 @@ impl Planner {
         plan: LogicalPlan,
         rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = self.analyzed(plan)?;
-        let plan = self.state.optimizer().optimize(plan, &self.state, |_, _| {}).map_err(errors::polish)?;
+        let (plan, state) = (self.analyzed(plan)?, self.state());
+        let plan = state.optimizer().optimize(plan, state, |_, _| {}).map_err(errors::polish)?;
         let plan = match rules.is_empty() {
             true => plan,
-            false => Optimizer::with_rules(rules).optimize(plan, &self.state, |_, _| {}).map_err(errors::polish)?,
+            false => Optimizer::with_rules(rules).optimize(plan, state, |_, _| {}).map_err(errors::polish)?,
         };
-        self.state.query_planner().create_physical_plan(&plan, &self.state).await.map_err(errors::polish)
+        state.query_planner().create_physical_plan(&plan, state).await.map_err(errors::polish)
     }
 
     pub fn task_context(&self) -> Arc<TaskContext> {
-        self.state.task_ctx()
+        self.ready().task.clone()
     }
 
     /// A scalar expression over the columns of `schema`, ready to run on its batches, and the field it yields.
@@ -138,7 +140,7 @@ impl Planner {
     pub fn logical_expression(&self, expr: &ast::Expr, schema: &DFSchema, types: &[Option<FieldRef>]) -> Result<Expr> {
         let mut rewritten = expr.clone();
         rewrite::expression(&mut rewritten);
-        let context = Context::new(&self.state, &self.semantics, &self.types, &context::NoRelations);
+        let context = Context::new(self.state(), &self.semantics, &self.types, &context::NoRelations);
         let mut planner_context = PlannerContext::new().with_prepare_param_data_types(types.to_vec());
         let expr = SqlToRel::new_with_options(&context, parser_options())
             .sql_to_expr(rewritten, schema, &mut planner_context)
@@ -148,7 +150,7 @@ impl Planner {
     }
 
     fn compile(&self, expr: Expr, schema: &DFSchema) -> Result<(Arc<dyn PhysicalExpr>, FieldRef)> {
-        let physical = self.state.create_physical_expr(expr, schema).map_err(errors::polish)?;
+        let physical = self.state().create_physical_expr(expr, schema).map_err(errors::polish)?;
         let physical = checked::checked(physical, schema.as_arrow()).map_err(errors::polish)?.data;
         let field = physical.return_field(schema.as_arrow()).map_err(errors::polish)?;
         Ok((physical, field))
@@ -181,6 +183,58 @@ fn with_parameters(expr: Expr, values: &[ScalarValue]) -> Result<Expr> {
         _ => Ok(Transformed::no(expr)),
     });
     Ok(replaced.map_err(errors::polish)?.data)
+}
+
+impl Ready {
+    fn new(environment: &Arc<dyn Environment>, semantics: &Semantics, started_micros: i64) -> Ready {
+        let mut state = common().clone();
+        for function in functions::scalar(environment) {
+            replace(&mut state, function);
+        }
+        let mut analyzer = Analyzer::new();
+        analyzer.rules.insert(0, Arc::new(semantics.clone()));
+        // Operators find the functions that they call in their plans, not here.
+        let task = TaskContext::default().with_session_config(state.config().clone()).with_runtime(Arc::new(runtime()));
+        let mut ready = Ready { state, analyzer, task: Arc::new(task) };
+        ready.begin_statement(started_micros);
+        ready
+    }
+
+    fn begin_statement(&mut self, utc_micros: i64) {
+        let mut props = ExecutionProps::new();
+        props.query_execution_start_time = chrono::DateTime::from_timestamp_micros(utc_micros);
+        props.config_options = Some(self.state.config_options().clone());
+        *self.state.execution_props_mut() = props;
+    }
+}
+
+/// What all sessions of a process have in common: DataFusion's functions and rules. To make them anew for each session takes
+/// longer than to plan a small query.
+fn common() -> &'static SessionState {
+    static COMMON: OnceLock<SessionState> = OnceLock::new();
+    COMMON.get_or_init(|| {
+        let mut state = SessionStateBuilder::new()
+            // The default is random.
+            .with_session_id("hypertile".into())
+            .with_default_features()
+            .with_config(configuration())
+            .with_physical_optimizer_rule(Arc::new(checked::CheckedArithmetic))
+            .with_physical_optimizer_rule(Arc::new(serial::NoSpawn))
+            .build();
+        // DataFusion's versions of these mean something else than PostgreSQL's: better unknown than wrong.
+        for name in ["to_char", "date_format", "to_date", "to_time"] {
+            let _ = state.deregister_udf(name);
+        }
+        for function in functions::aggregate() {
+            let _ = state.register_udaf(Arc::new(function));
+        }
+        state
+    })
+}
+
+/// Makes now what the first query of a process would make.
+pub fn warm_up() {
+    common();
 }
 
 /// Registers a function in place of DataFusion's functions of its names.
