@@ -9,6 +9,7 @@ use crate::sim::WorldConfig;
 use crate::sim::history::Tallies;
 use crate::sim::picture::{KEEP_EVENTS, Options, Picture, Track, page, timeline};
 use crate::sim::record::Moment;
+use crate::sim::scenario::machines::Simulated;
 use crate::sim::scenario::run::{Class, Failure, Golden, Played, Verdict, play};
 use crate::sim::scenario::{self, Scenario, WorldKind};
 use serde::{Deserialize, Serialize};
@@ -144,18 +145,6 @@ impl Report {
         }
         line
     }
-}
-
-/// Facts of a simulated run.
-#[derive(Clone, Debug)]
-pub struct Simulated {
-    pub fingerprint: u64,
-    pub duration: Duration,
-    pub events: u64,
-    pub faults: u64,
-    pub probes: BTreeMap<String, u64>,
-    /// The last events, as many as were to be kept.
-    pub moments: Vec<Moment>,
 }
 
 /// Plays a scenario from start to end. `file` is where it came from.
