@@ -5,7 +5,7 @@
 //! ```text
 //! cargo run --example replicated_log                          # 50 seeds of the story
 //! cargo run --example replicated_log -- --seeds 1..50 --bug   # a planted bug: the judges find it
-//! cargo run --example replicated_log -- --seed 4 --timeline   # what happened in one of them
+//! cargo run --example replicated_log -- --seed 1 --bug --timeline   # what happened in one of them
 //! ```
 
 mod checker;
@@ -17,6 +17,7 @@ use hypertile::sim::picture::{KEEP_EVENTS, Options, Picture, timeline};
 use hypertile::sim::scenario::machines::Simulated;
 use hypertile::sim::scenario::run::{Played, Verdict};
 use hypertile::sim::scenario::{self, Scenario};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -61,12 +62,12 @@ fn main() -> ExitCode {
         let keep = if arguments.timeline { KEEP_EVENTS } else { 100 };
         let (played, facts) = trial::run(&scenario, seed, arguments.bug, keep);
         if arguments.timeline {
-            println!("{}", picture(&scenario, seed, &played, &facts));
+            say(&picture(&scenario, seed, &played, &facts));
         }
         failed += u32::from(played.verdict != Verdict::Ok);
-        tell(&arguments, seed, &played, &facts);
+        say(&told(&arguments, seed, &played, &facts));
     }
-    println!("{} runs, {failed} failed", last + 1 - first);
+    say(&format!("{} runs, {failed} failed", last + 1 - first));
     ExitCode::from(u8::from(failed > 0))
 }
 
@@ -83,21 +84,29 @@ fn read(arguments: &Arguments) -> Result<Scenario, String> {
 }
 
 /// The verdict of one run; of one that failed also why, and what to paste to see it again.
-fn tell(arguments: &Arguments, seed: u64, played: &Played, facts: &Simulated) {
+fn told(arguments: &Arguments, seed: u64, played: &Played, facts: &Simulated) -> String {
     let verdict = if played.verdict == Verdict::Ok { "ok" } else { "failed" };
-    let (simulated, faults) = (facts.duration.as_secs_f64(), facts.faults);
-    print!("{verdict:<8}seed {seed}  fingerprint {:016x}  {simulated:.1} s simulated  {faults} faults", facts.fingerprint);
+    let (simulated, fingerprint) = (facts.duration.as_secs_f64(), facts.fingerprint);
+    let mut text = format!("{verdict:<8}seed {seed}  fingerprint {fingerprint:016x}  {simulated:.1} s simulated");
+    text.push_str(&format!("  {} faults", facts.faults));
     for (verb, tally) in &played.tallies {
-        print!("  {verb}: {tally}");
+        text.push_str(&format!("  {verb}: {tally}"));
     }
-    println!();
     if let Verdict::Failed { line, failure } = &played.verdict {
         let file = arguments.scenario.as_ref().map_or(STORY.0.to_string(), |path| path.display().to_string());
         let scenario = arguments.scenario.as_ref().map_or(String::new(), |_| format!(" --scenario {file}"));
         let bug = if arguments.bug { " --bug" } else { "" };
-        println!("  {file}:{line}: {}", failure.message);
-        println!("  again: cargo run --example replicated_log --{scenario} --seed {seed}{bug} --timeline");
+        text.push_str(&format!("\n  {file}:{line}: {}", failure.message));
+        text.push_str(&format!(
+            "\n  again: cargo run --example replicated_log --{scenario} --seed {seed}{bug} --timeline"
+        ));
     }
+    text
+}
+
+/// Whoever reads may stop reading (`| head`): the exit code tells all the same.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 fn picture(scenario: &Scenario, seed: u64, played: &Played, facts: &Simulated) -> String {

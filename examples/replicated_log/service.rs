@@ -22,7 +22,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 pub const PRIMARY: &str = "primary";
 
@@ -50,9 +50,8 @@ const LATE_BY: Duration = Duration::from_millis(50);
 /// `bug` plants a bug, to see that the judges find it: the node tells others of words that it has written and not synced.
 pub async fn serve(host: Host, backups: Vec<String>, bug: bool) {
     let log = Log::open(&host).unwrap_or_else(|error| panic!("cannot open the log: {error}"));
-    let length = watch::channel(log.words.len()).0;
-    let followers = watch::channel(BTreeMap::new()).0;
-    let node = Arc::new(Node { host, backups, bug, log: Mutex::new(log), length, followers });
+    let (log, followers) = (Mutex::new(log), Mutex::default());
+    let node = Arc::new(Node { host, backups, bug, log, followers, news: Notify::new() });
     if node.host.name() != PRIMARY {
         node.host.spawn("follow", node.clone().follow());
     }
@@ -76,10 +75,11 @@ struct Node {
     backups: Vec<String>,
     bug: bool,
     log: Mutex<Log>,
-    /// Of the log; tells those who wait for more.
-    length: watch::Sender<usize>,
     /// How many words each backup has durably, as far as it said.
-    followers: watch::Sender<BTreeMap<String, usize>>,
+    followers: Mutex<BTreeMap<String, usize>>,
+    /// The log or the followers have moved. (Not a `watch`: tokio wakes those who wait for one in an order that does not
+    /// come from the seed.)
+    news: Notify,
 }
 
 impl Node {
@@ -130,7 +130,7 @@ impl Node {
             io::Result::Ok(log.words.len())
         };
         let length = self.host.blocking(store).await?;
-        self.length.send_replace(length);
+        self.news.notify_waiters();
         if self.bug {
             let node = self.clone();
             self.host.spawn("late sync", async move {
@@ -143,19 +143,29 @@ impl Node {
 
     /// Waits until all backups have the first `length` words.
     async fn replicated(&self, length: usize) {
-        let has = |followers: &BTreeMap<String, usize>, name: &String| followers.get(name).is_some_and(|own| *own >= length);
-        let all = |followers: &BTreeMap<String, usize>| self.backups.iter().all(|name| has(followers, name));
-        let _ = self.followers.subscribe().wait_for(all).await;
+        self.until(|| {
+            let followers = self.followers();
+            self.backups.iter().all(|name| followers.get(name).is_some_and(|own| *own >= length))
+        })
+        .await;
     }
 
     /// What a backup that has `length` words lacks; its asking is also its acknowledgement of those.
     async fn after(&self, backup: &str, length: usize) -> Vec<String> {
-        self.followers.send_modify(|followers| {
-            followers.insert(backup.to_string(), length);
-        });
-        let mut own = self.length.subscribe();
-        let _ = self.host.timeout(NEWS_WITHIN, own.wait_for(|own| *own > length)).await;
+        self.followers().insert(backup.to_string(), length);
+        self.news.notify_waiters();
+        let _ = self.host.timeout(NEWS_WITHIN, self.until(|| self.log().words.len() > length)).await;
         self.log().words.iter().skip(length).take(WORDS_MAX).cloned().collect()
+    }
+
+    async fn until(&self, holds: impl Fn() -> bool) {
+        loop {
+            let news = self.news.notified();
+            if holds() {
+                return;
+            }
+            news.await;
+        }
     }
 
     /// What a backup does besides answering.
@@ -182,7 +192,11 @@ impl Node {
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().expect("nobody panics while holding the log")
+        self.log.lock().expect("nobody panics under this lock")
+    }
+
+    fn followers(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+        self.followers.lock().expect("nobody panics under this lock")
     }
 }
 

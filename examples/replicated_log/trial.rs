@@ -54,7 +54,10 @@ struct Connection {
 }
 
 /// Clients give up what takes longer: the simulated network never tells of a machine without power.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// While a node is down, its clients do not use up all that they have to say.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Connection {
     async fn execute(&mut self, text: &str) -> Result<Output, Refusal> {
@@ -62,9 +65,14 @@ impl Connection {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => {
-                let connected = self.host.net().connect(&self.node, PORT).await;
-                // Not even asked: it cannot have happened. This is what `Failed` means; everything else is `Unknown`.
-                BufReader::new(connected.map_err(|error| refusal(error.to_string(), Ending::Failed))?)
+                match self.host.net().connect(&self.node, PORT).await {
+                    Ok(stream) => BufReader::new(stream),
+                    Err(error) => {
+                        self.host.sleep(RECONNECT_PAUSE).await;
+                        // Not even asked: it cannot have happened. Only this and a refusal are `Failed`.
+                        return Err(refusal(error.to_string(), Ending::Failed));
+                    }
+                }
             }
         };
         let answer = ask(&mut stream, text).await.map_err(|error| refusal(error.to_string(), Ending::Unknown))?;

@@ -4,8 +4,6 @@
 //! draw keys once), and a run must not depend on what ran before it. So a process that never simulates anything itself
 //! forks for every run: each finds the same memory, however many came before. A fork costs far less than a new process.
 
-#![expect(clippy::disallowed_methods, reason = "reads what a child writes; no node's code is here")]
-
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -22,7 +20,7 @@ pub struct Limits {
 /// What became of a child.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// What its work returned, or how it died and the end of what it wrote to standard error.
+    /// What its work returned, or how it died and the first and last of what it wrote to standard error.
     pub told: Result<Vec<u8>, String>,
     /// The most memory that it had, its program included.
     pub peak_kilobytes: u64,
@@ -50,7 +48,7 @@ pub fn in_child(limits: Limits, work: impl FnOnce() -> Vec<u8>) -> io::Result<En
             let text = read_within(&mut results, limits.real_time, child)?;
             let (status, peak_kilobytes) = wait(child)?;
             let well = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
-            let told = if well { Ok(text) } else { Err(describe(status, limits, &tail_of(&mut errors))) };
+            let told = if well { Ok(text) } else { Err(describe(status, limits, &ends_of(&mut errors))) };
             Ok(Ended { told, peak_kilobytes })
         }
     }
@@ -97,12 +95,14 @@ fn bound_memory(bytes: u64) {
     unsafe { libc::setrlimit(libc::RLIMIT_DATA, &raw const limit) };
 }
 
-fn tail_of(errors: &mut File) -> String {
+fn ends_of(errors: &mut File) -> String {
     let mut text = Vec::new();
     let _ = errors.seek(SeekFrom::Start(0)).and_then(|_| errors.take(1 << 20).read_to_end(&mut text));
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().rev().take(10).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n  ")
+    let lines: Vec<&str> = text.lines().collect();
+    // The message stands first, a backtrace may follow.
+    let (first, last) = (lines.len().min(5), lines.len().saturating_sub(5).max(5).min(lines.len()));
+    [&lines[..first], &lines[last..]].concat().join("\n  ")
 }
 
 /// Reads to the end; kills the child if that takes too long.

@@ -14,7 +14,6 @@ use crate::sim::scenario::run::{Class, Failure, Golden, Played, Verdict, play};
 use crate::sim::scenario::{self, Scenario, WorldKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// What a run needs besides the scenario.
 #[derive(Clone, Debug)]

@@ -62,7 +62,9 @@ fn event_logs_can_be_compared_line_by_line() {
     let events = |name: &str, seed: &str| {
         let path = folder.0.join(name);
         let file = path.to_str().unwrap();
-        assert!(hypertile(&["run", "scenarios/story/transactions.slt", "--seed", seed, "--events", file]).status.success());
+        assert!(
+            hypertile(&["run", "scenarios/story/transactions.slt", "--seed", seed, "--events", file]).status.success()
+        );
         std::fs::read_to_string(&path).unwrap()
     };
     let (first, again, other) = (events("first", "21"), events("again", "21"), events("other", "22"));

@@ -191,7 +191,10 @@ fn what_libraries_ask_the_system_is_answered_from_the_seed() {
             let (started, clock) = (std::time::Instant::now(), std::time::SystemTime::now());
             world.sleep(Duration::from_secs(5)).await;
             let passed = (started.elapsed(), clock.elapsed().unwrap());
-            assert!(passed.0.as_secs() == 5 && passed.1.as_secs() == 5, "simulated time, not the machine's: {passed:?}");
+            assert!(
+                passed.0.as_secs() == 5 && passed.1.as_secs() == 5,
+                "simulated time, not the machine's: {passed:?}"
+            );
             (bytes, order, passed, clock, std::thread::available_parallelism().unwrap())
         })
     };
