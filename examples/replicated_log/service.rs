@@ -86,7 +86,8 @@ impl Node {
     async fn converse(self: Arc<Node>, stream: Stream) {
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
-        while stream.read_line(&mut line).await.is_ok_and(|bytes| bytes > 0) {
+        // A line without an end is half a question, from a client that died over it.
+        while stream.read_line(&mut line).await.is_ok() && line.ends_with('\n') {
             // An answer that the node does not know must not be given: the connection ends instead.
             let Ok(answer) = self.answer(line.trim()).await else { return };
             if stream.write_all(format!("{answer}\n").as_bytes()).await.is_err() {

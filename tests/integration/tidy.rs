@@ -208,7 +208,7 @@ fn named_paths(text: &str) -> BTreeSet<String> {
     let tops = ["src/", "examples/", "scenarios/", "snapshots/", "benches/", "tests/", "docs/", ".ci/", ".cargo/"];
     let mut named = BTreeSet::new();
     for word in text.split(['`', '(', ')', ' ', '\n', ',', ';']) {
-        let word = word.trim_end_matches(['.', ':']).split('#').next().unwrap_or("");
+        let word = word.trim_end_matches('.').split(['#', ':']).next().unwrap_or("");
         let pattern = word.contains('*') || word.contains('<') || word.contains('{') || word.contains('…');
         if tops.iter().any(|top| word.starts_with(top)) && !pattern {
             named.insert(word.to_string());
