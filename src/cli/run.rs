@@ -5,7 +5,7 @@ use crate::sim::scenario::{Scenario, WorldKind};
 use crate::trial::report::{self, Report, Sabotage, Setting};
 use crate::trial::worker::{View, Workers};
 use crate::trial::{golden, words};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -24,7 +24,7 @@ pub struct Arguments {
     /// Where to play: sim, loopback or postgres
     #[arg(long, default_value = "sim")]
     world: WorldKind,
-    /// Run everything twice and compare fingerprints (sim only)
+    /// Run everything twice, the second time in other processes and in the opposite order, and compare fingerprints (sim only)
     #[arg(long)]
     twice: bool,
     /// Runs at the same time
@@ -42,6 +42,9 @@ pub struct Arguments {
     /// Print what happened as a timeline (sim only, one scenario and one seed)
     #[arg(long)]
     timeline: bool,
+    /// Write every event, one a line, for comparing two runs (sim only, one scenario and one seed)
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
     /// Take the goldens of this run as the ones to expect
     #[arg(long)]
     accept: bool,
@@ -73,30 +76,35 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         // Workers share this process's folder.
         page: arguments.report.clone(),
         timeline: arguments.timeline.then(terminal_width),
+        events: arguments.events.clone(),
     };
     if !view.is_empty() && (arguments.world != WorldKind::Sim || arguments.seeds.is_some()) {
-        return Err(Failure::usage("--report and --timeline need --world sim and one seed"));
+        return Err(Failure::usage("--report, --timeline and --events need --world sim and one seed"));
     }
     let workers = workers()?;
+    // Twice means: in other processes, and after other runs.
+    let others = workers.another();
     let scenarios = load(&arguments.paths)?;
-    let mut jobs = VecDeque::new();
+    let mut jobs = Vec::new();
     for (file, scenario) in &scenarios {
         for seed in seeds(&arguments, scenario) {
-            jobs.push_back(Job { scenario, file, seed });
+            jobs.push(Job { scenario, file, seed });
         }
     }
     if !view.is_empty() && jobs.len() > 1 {
-        return Err(Failure::usage("--report and --timeline need one scenario"));
+        return Err(Failure::usage("--report, --timeline and --events need one scenario"));
     }
-    let run_one = |job: &Job| {
+    let run_one = |job: &Job, round: Round| {
+        let workers = if round == Round::First { &workers } else { &others };
         let setting =
             Setting { world: arguments.world, seed: job.seed, workers: workers.clone(), sabotage, view: view.clone() };
         let mut report = report::run(job.scenario, job.file, &setting);
-        golden::judge(&mut report, arguments.accept);
-        let again = arguments.twice.then(|| report::run(job.scenario, job.file, &setting));
-        (report, again)
+        if round == Round::First {
+            golden::judge(&mut report, arguments.accept);
+        }
+        report
     };
-    let outcome = run_all(jobs, arguments.jobs, &run_one, &arguments.sabotage);
+    let outcome = run_all(&jobs, &arguments, &run_one);
     finish(&arguments, outcome)
 }
 
@@ -116,49 +124,77 @@ pub fn workers() -> Result<Workers, Failure> {
     Ok(Workers::new(&program))
 }
 
+/// With `--twice` everything is run a second time, from the last to the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    First,
+    Second,
+}
+
 /// What all runs came to.
 #[derive(Default)]
 struct Outcome {
+    /// Of the first round.
     reports: Vec<Report>,
+    /// By the number of the job, until its other run is through.
+    fingerprints: BTreeMap<usize, Option<String>>,
     differing: usize,
 }
 
 #[expect(clippy::disallowed_methods, reason = "threads that start the processes of simulations and wait for them")]
-fn run_all(
-    jobs: VecDeque<Job>,
-    threads: u16,
-    run_one: &(dyn Fn(&Job) -> (Report, Option<Report>) + Sync),
-    sabotage: &[String],
-) -> Outcome {
-    let jobs = Mutex::new(jobs);
+fn run_all(jobs: &[Job], arguments: &Arguments, run_one: &(dyn Fn(&Job, Round) -> Report + Sync)) -> Outcome {
+    let first = (0..jobs.len()).map(|number| (number, Round::First));
+    let second = (0..jobs.len()).rev().filter(|_| arguments.twice).map(|number| (number, Round::Second));
+    let queue: Mutex<VecDeque<(usize, Round)>> = Mutex::new(first.chain(second).collect());
     let outcome = Mutex::new(Outcome::default());
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..arguments.jobs {
             scope.spawn(|| {
                 loop {
-                    let job = jobs.lock().expect("no run panics under this lock").pop_front();
-                    let Some(job) = job else { break };
-                    let (report, again) = run_one(&job);
+                    let next = queue.lock().expect("no run panics under this lock").pop_front();
+                    let Some((number, round)) = next else { break };
+                    let report = run_one(&jobs[number], round);
                     let mut outcome = outcome.lock().expect("no run panics under this lock");
-                    if let Some(timeline) = &report.timeline {
-                        say!("{}", timeline.trim_end());
+                    if arguments.twice {
+                        outcome.compare(number, &report);
                     }
-                    say!("{}", report.line());
-                    if report.failed() {
-                        say!("  {}", report.reason.as_deref().unwrap_or("no reason"));
-                        say!("  again: {}", report.replay(sabotage));
+                    if round == Round::First {
+                        tell(&report, &arguments.sabotage);
+                        outcome.reports.push(report);
                     }
-                    if let Some(again) = again.filter(|again| again.fingerprint != report.fingerprint) {
-                        let other = again.fingerprint.unwrap_or_default();
-                        say!("  not deterministic: the second run has fingerprint {other}");
-                        outcome.differing += 1;
-                    }
-                    outcome.reports.push(report);
                 }
             });
         }
     });
     outcome.into_inner().expect("no run panics under this lock")
+}
+
+impl Outcome {
+    /// Remembers the run's fingerprint, or compares it with that of the job's other run.
+    fn compare(&mut self, number: usize, report: &Report) {
+        let own = report.fingerprint.clone();
+        let Some(other) = self.fingerprints.remove(&number) else {
+            self.fingerprints.insert(number, own);
+            return;
+        };
+        if other != own {
+            let (other, own) = (other.unwrap_or_default(), own.unwrap_or_default());
+            let (name, seed) = (&report.scenario, report.seed);
+            say!("not deterministic: {name}, seed {seed}, has the fingerprints {other} and {own}");
+            self.differing += 1;
+        }
+    }
+}
+
+fn tell(report: &Report, sabotage: &[String]) {
+    if let Some(timeline) = &report.timeline {
+        say!("{}", timeline.trim_end());
+    }
+    say!("{}", report.line());
+    if report.failed() {
+        say!("  {}", report.reason.as_deref().unwrap_or("no reason"));
+        say!("  again: {}", report.replay(sabotage));
+    }
 }
 
 fn finish(arguments: &Arguments, outcome: Outcome) -> Result<Exit, Failure> {

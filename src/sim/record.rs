@@ -308,6 +308,16 @@ impl fmt::Display for Moment {
     }
 }
 
+impl Moment {
+    /// For comparing two runs line by line: as shown, and a digest of all that the fingerprint covers and a reader does
+    /// not see (the contents of messages and files).
+    pub fn compared(&self) -> String {
+        let mut digest = Fingerprint::default();
+        self.event.hash(&mut digest);
+        format!("{self}  {:016x}", digest.finish())
+    }
+}
+
 /// The event log of one run.
 pub struct Recorder {
     time: SimTime,

@@ -1,9 +1,11 @@
-//! Touches once what libraries initialise once per process; see `world::run`.
+//! Touches once what the libraries under a simulated world initialise once per process; see `world::run`.
+//!
+//! What the libraries of the system under test make once is that system's business: it simulates something that uses
+//! them, and forgets it, before the first run that counts (as `trial::warm_up` does).
 
 use super::world::run::{on_fresh_thread, run_here};
 use super::world::{World, WorldConfig};
 use crate::host::{Host, StoreFile};
-use datafusion::prelude::SessionContext;
 use std::sync::Once;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,7 +21,7 @@ pub fn warm_up() {
     });
 }
 
-/// A query, a commit and a message: between them they use every library that runs inside a node.
+/// A commit and a message.
 async fn story(world: World) {
     world.start("dn1", serve);
     let client = world.node("client");
@@ -41,11 +43,6 @@ async fn serve(host: Host) {
     let file = host.disk().open("warm_up").expect("an empty disk opens files");
     let store = redb::Builder::new().create_with_backend(StoreFile::new(file)).expect("an empty file becomes a store");
     drop(store);
-    let context = SessionContext::new();
-    let sql = "SELECT key, count(*), avg(value) FROM (VALUES ('a', 1), ('b', 2)) AS rows (key, value) \
-               WHERE value > 0 GROUP BY key ORDER BY key";
-    let query = context.sql(sql).await.expect("the warm-up query is valid");
-    query.collect().await.expect("the warm-up query runs");
     let mut listener = host.net().listen("0.0.0.0", 5432).await.expect("nobody else listens");
     if let Ok((mut stream, _)) = listener.accept().await {
         let byte = stream.read_u8().await.unwrap_or_default();

@@ -18,6 +18,8 @@ pub mod session;
 pub mod stage;
 pub mod subject;
 pub mod swarm;
+pub mod tracks;
+pub mod warm_up;
 pub mod words;
 pub mod worker;
 pub mod workload;

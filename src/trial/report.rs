@@ -2,18 +2,18 @@
 
 use super::stage::{ACCESS_NODE, loopback, postgres, simulated};
 use super::subject::Hypertables;
+use super::tracks;
 use super::words::Words;
 use super::worker::{Request, View, Workers};
 use crate::error::Result;
 use crate::sim::WorldConfig;
 use crate::sim::history::Tallies;
-use crate::sim::picture::{KEEP_EVENTS, Options, Picture, Track, page, timeline};
-use crate::sim::record::Moment;
+use crate::sim::picture::{KEEP_EVENTS, Options, Picture, page, timeline};
+use crate::sim::scenario::machines::Simulated;
 use crate::sim::scenario::run::{Class, Failure, Golden, Played, Verdict, play};
 use crate::sim::scenario::{self, Scenario, WorldKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// What a run needs besides the scenario.
 #[derive(Clone, Debug)]
@@ -103,6 +103,11 @@ impl Report {
         report(&name, file, WorldKind::Sim, seed, wall(), played, None)
     }
 
+    /// The fingerprint; 0 without one.
+    pub fn fingerprint_number(&self) -> u64 {
+        self.fingerprint.as_deref().and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or_default()
+    }
+
     /// What kind of failure it is, for those who look for the same one: the class and the judges that spoke, or the
     /// first line of a panic with its numbers masked.
     pub fn violation(&self) -> Option<String> {
@@ -144,18 +149,6 @@ impl Report {
         }
         line
     }
-}
-
-/// Facts of a simulated run.
-#[derive(Clone, Debug)]
-pub struct Simulated {
-    pub fingerprint: u64,
-    pub duration: Duration,
-    pub events: u64,
-    pub faults: u64,
-    pub probes: BTreeMap<String, u64>,
-    /// The last events, as many as were to be kept.
-    pub moments: Vec<Moment>,
 }
 
 /// Plays a scenario from start to end. `file` is where it came from.
@@ -238,9 +231,16 @@ fn report(
     }
 }
 
-/// Draws the run as its `view` says. Errors: the page cannot be written.
-#[expect(clippy::disallowed_methods, reason = "writes the page that the user named")]
+/// Draws the run as its `view` says. Errors: a file cannot be written.
+#[expect(clippy::disallowed_methods, reason = "writes the files that the user named")]
 fn draw(report: &mut Report, facts: Simulated, view: &View) {
+    if let Some(path) = &view.events {
+        let text: String = facts.moments.iter().map(|moment| moment.compared() + "\n").collect();
+        if let Err(error) = std::fs::write(path, text) {
+            report.verdict = "failed".to_string();
+            report.reason = Some(format!("cannot write {}: {error}", path.display()));
+        }
+    }
     let picture = Picture {
         title: report.scenario.clone(),
         seed: report.seed,
@@ -252,7 +252,7 @@ fn draw(report: &mut Report, facts: Simulated, view: &View) {
         events: facts.events,
         moments: facts.moments,
         lanes: vec!["client".to_string(), ACCESS_NODE.to_string()],
-        tracks: vec![Track::transactions(), Track::placement()],
+        tracks: vec![tracks::transactions(), tracks::placement()],
     };
     report.timeline = view.timeline.map(|width| timeline(&picture, &Options { width, ..Options::default() }));
     if let Some(path) = &view.page

@@ -42,6 +42,9 @@ pub struct Summary {
     pub operations: Tallies,
     pub faults: u64,
     pub events: u64,
+    /// Sum of the runs' fingerprints: the same for the same seeds, in whatever order, company and parts they were run.
+    #[serde(default)]
+    pub fingerprints: u64,
     pub peak_kilobytes: u64,
     /// How often each probe was reached.
     pub probes: BTreeMap<String, u64>,
@@ -71,6 +74,7 @@ impl Summary {
         self.worker_seconds += report.wall_seconds;
         self.faults += report.faults;
         self.events += report.events;
+        self.fingerprints = self.fingerprints.wrapping_add(report.fingerprint_number());
         self.peak_kilobytes = self.peak_kilobytes.max(report.peak_kilobytes.unwrap_or_default());
         add_tallies(&mut self.operations, &report.operations);
         for (probe, hits) in &report.probes {
@@ -99,6 +103,7 @@ impl Summary {
         add_tallies(&mut self.operations, &other.operations);
         self.faults += other.faults;
         self.events += other.events;
+        self.fingerprints = self.fingerprints.wrapping_add(other.fingerprints);
         self.peak_kilobytes = self.peak_kilobytes.max(other.peak_kilobytes);
         for (probe, hits) in other.probes {
             *self.probes.entry(probe).or_default() += hits;

@@ -1,9 +1,10 @@
 //! One seed, one run. Every simulation is a process of its own here; runs that share one are compared in
-//! `src/sim/world/tests.rs`.
+//! `src/sim/world/tests.rs` and in `replicated_log`, sweeps that are drawn from seeds in `swarm`.
 
-use super::support::{assert_ok, hypertile, play, scenarios, stdout};
+use super::support::{Folder, assert_ok, hypertile, play, scenarios, stdout};
 use hypertile::sim::scenario::WorldKind;
 
+/// The second time in other processes, from the last scenario to the first.
 #[test]
 fn every_scenario_gives_the_same_fingerprint_twice() {
     let output = hypertile(&["run", "scenarios", "--seed", "7", "--twice", "--jobs", "2"]);
@@ -38,4 +39,36 @@ fn worker_processes_started_side_by_side_agree() {
     assert_eq!(together[0].fingerprint, alone.fingerprint);
     assert_eq!(together[2].fingerprint, alone.fingerprint);
     assert_ne!(together[1].fingerprint, alone.fingerprint, "another seed is another run");
+}
+
+#[test]
+fn seeds_have_their_fingerprints_in_any_order() {
+    let (file, scenario) =
+        scenarios("scenarios/commit").into_iter().find(|(file, _)| file.contains("partition_during")).unwrap();
+    let play_one = |seed: u64| play(&file, &scenario, WorldKind::Sim, seed).fingerprint.unwrap();
+    let forwards: Vec<String> = (31..=34).map(play_one).collect();
+    let mut backwards: Vec<String> = (31..=34).rev().map(play_one).collect();
+    backwards.reverse();
+    assert_eq!(forwards, backwards);
+    let output = hypertile(&["run", &file, "--seeds", "31..34", "--jobs", "2"]);
+    let text = stdout(&output);
+    assert!(forwards.iter().all(|fingerprint| text.contains(fingerprint)), "{forwards:?}\n{text}");
+}
+
+/// The recipe of `docs/determinism.md`: two event logs of one run are one text, and of two runs are not.
+#[test]
+fn event_logs_can_be_compared_line_by_line() {
+    let folder = Folder::new();
+    let events = |name: &str, seed: &str| {
+        let path = folder.0.join(name);
+        let file = path.to_str().unwrap();
+        assert!(
+            hypertile(&["run", "scenarios/story/transactions.slt", "--seed", seed, "--events", file]).status.success()
+        );
+        std::fs::read_to_string(&path).unwrap()
+    };
+    let (first, again, other) = (events("first", "21"), events("again", "21"), events("other", "22"));
+    assert!(first.lines().count() > 1_000 && first.contains(" bytes sent at "), "{}", first.lines().count());
+    assert!(first == again, "the same run");
+    assert!(first != other, "another run");
 }

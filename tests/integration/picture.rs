@@ -7,10 +7,11 @@ use hypertile::host::Host;
 use hypertile::node::{Config, FIRST_DATABASE, Server, data_node_host};
 use hypertile::sim::clock::ClockFault;
 use hypertile::sim::history::Ending;
-use hypertile::sim::picture::{self, Options, Picture, Track};
+use hypertile::sim::picture::{self, Options, Picture};
 use hypertile::sim::record::{Crash, Event, Moment, Name};
 use hypertile::sim::world::Fault;
 use hypertile::sim::{World, WorldConfig, simulate};
+use hypertile::trial::tracks;
 use hypertile::wire::client::{Address, Connection};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -155,7 +156,7 @@ fn real_picture() -> Picture {
         events: run.events,
         moments: run.kept,
         lanes: ["client", "an"].map(String::from).into(),
-        tracks: vec![Track::transactions(), Track::placement()],
+        tracks: vec![tracks::transactions(), tracks::placement()],
     }
 }
 

@@ -29,6 +29,7 @@ fn a_sweep_is_well_the_same_twice_and_in_parts() {
     assert_eq!((whole.ok, whole.seeds.clone()), (6, vec![(1, 6)]));
     assert!(whole.operations["insert"].ok > 50 && whole.faults > 0, "{whole:?}");
     assert_eq!((joined.seeds, joined.ok, joined.events), (whole.seeds, whole.ok, whole.events));
+    assert!(whole.fingerprints != 0 && joined.fingerprints == whole.fingerprints, "the same runs, event by event");
     assert_eq!((joined.operations, joined.probes), (whole.operations, whole.probes));
 }
 

@@ -126,6 +126,36 @@ fn modules_use_only_what_stands_above_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What lets other systems use the simulator: it stands on a host and on nothing that speaks SQL.
+#[test]
+fn the_simulator_knows_no_sql_and_no_protocol() {
+    let foreign = ["datafusion", "arrow", "sqlparser", "pgwire", "tokio_postgres", "postgres_types"];
+    let mut wrong = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| module_of(path) == "sim") {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let uses = |line: &str| foreign.iter().any(|name| line.contains(&format!("{name}::")));
+        wrong.extend(code.filter(|line| uses(line)).map(|line| format!("{}: {}", path.display(), line.trim())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn examples_are_on_the_map_and_use_what_other_systems_may_use() {
+    let map = std::fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let mut found = Vec::new();
+    files(&root().join("examples"), "rs", &mut found);
+    assert!(!found.is_empty());
+    for path in found {
+        let folder = path.parent().unwrap().strip_prefix(root()).unwrap().display().to_string();
+        assert!(map.contains(&folder), "docs/architecture.md does not name {folder}");
+        let text = std::fs::read_to_string(&path).unwrap();
+        for name in used(&text.replace("hypertile::", "crate::")) {
+            let allowed = ["host", "probe", "sim"].contains(&name.as_str());
+            assert!(allowed, "{}: an example must not use hypertile::{name}", path.display());
+        }
+    }
+}
+
 #[test]
 fn no_file_is_too_long_to_read() {
     let long: Vec<String> = sources()
@@ -175,10 +205,10 @@ fn the_list_of_probes_is_that_of_the_sources() {
 
 /// Words in backquotes that look like files of this project, and link targets.
 fn named_paths(text: &str) -> BTreeSet<String> {
-    let tops = ["src/", "scenarios/", "snapshots/", "benches/", "tests/", "docs/", ".ci/", ".cargo/"];
+    let tops = ["src/", "examples/", "scenarios/", "snapshots/", "benches/", "tests/", "docs/", ".ci/", ".cargo/"];
     let mut named = BTreeSet::new();
     for word in text.split(['`', '(', ')', ' ', '\n', ',', ';']) {
-        let word = word.trim_end_matches(['.', ':']).split('#').next().unwrap_or("");
+        let word = word.trim_end_matches('.').split(['#', ':']).next().unwrap_or("");
         let pattern = word.contains('*') || word.contains('<') || word.contains('{') || word.contains('…');
         if tops.iter().any(|top| word.starts_with(top)) && !pattern {
             named.insert(word.to_string());

@@ -5,6 +5,7 @@ use super::*;
 use crate::sim::clock::ClockFault;
 use crate::sim::history;
 use crate::sim::record::{Crash, Ending, Event, Name};
+use crate::trial::tracks;
 use serde_json::Value;
 
 fn name(text: &str) -> Name {
@@ -42,7 +43,7 @@ fn picture(moments: Vec<Moment>) -> Picture {
         verdict: "ok".to_string(),
         events: moments.len() as u64,
         moments,
-        tracks: vec![Track::transactions(), Track::placement()],
+        tracks: vec![tracks::transactions(), tracks::placement()],
         ..Picture::default()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A probe's detail names subjects and the places each is about (see [`details`](crate::sim::record::details)). A track
 //! picks probes and says what state a subject is in from then on: as a whole, if the detail names no place, or at that
-//! place. A service that is not Hypertile brings its own.
+//! place. Every system brings its own.
 
 /// How a state looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +58,10 @@ pub struct Step {
     pub lasts: Lasts,
 }
 
-const fn step(probe: &'static str, label: &'static str, tone: Tone, lasts: Lasts) -> Step {
-    Step { probe, label, tone, lasts }
+impl Step {
+    pub const fn new(probe: &'static str, label: &'static str, tone: Tone, lasts: Lasts) -> Step {
+        Step { probe, label, tone, lasts }
+    }
 }
 
 /// A section of the picture: subjects, and the states that they go through.
@@ -69,40 +71,4 @@ pub struct Track {
     /// Draw each place in its node's colour instead of its state's: what matters is where, not how far.
     pub by_place: bool,
     pub steps: Vec<Step>,
-}
-
-impl Track {
-    /// Distributed transactions under two-phase commit.
-    pub fn transactions() -> Track {
-        use Lasts::{No, On, WhileHeard};
-        Track {
-            title: "transactions",
-            by_place: false,
-            steps: vec![
-                step("txn.one_phase", "committing in one phase", Tone::Working, WhileHeard),
-                step("txn.one_phase_done", "answered", Tone::Good, No),
-                step("txn.preparing", "preparing", Tone::Working, WhileHeard),
-                step("txn.prepared", "prepared", Tone::Waiting, On),
-                step("txn.before_decision", "about to decide", Tone::Waiting, WhileHeard),
-                step("txn.decided", "decided", Tone::Good, WhileHeard),
-                step("txn.in_doubt", "in doubt", Tone::Doubt, WhileHeard),
-                step("txn.confirmed", "committed", Tone::Good, No),
-                step("txn.unresolved", "left to the resolver", Tone::Doubt, On),
-                step("txn.committed", "committed everywhere", Tone::Good, No),
-                step("txn.rolled_back", "rolled back", Tone::Undone, No),
-                step("resolver.commit", "committed by the resolver", Tone::Good, No),
-                step("resolver.confirmed", "found committed by the resolver", Tone::Good, No),
-                step("resolver.rollback", "rolled back by the resolver", Tone::Undone, No),
-            ],
-        }
-    }
-
-    /// Which node holds what.
-    pub fn placement() -> Track {
-        Track {
-            title: "placement",
-            by_place: true,
-            steps: vec![step("chunk.created", "created", Tone::Good, Lasts::On)],
-        }
-    }
 }

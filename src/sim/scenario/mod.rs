@@ -2,7 +2,7 @@
 //!
 //! `docs/scenario_format.md` is the grammar for people. [`parse`] reads a file into [`Step`]s, [`run`] carries them
 //! out on a [`Stage`](stage::Stage) for a [`Subject`](stage::Subject); [`session`] is one client connection, [`clients`]
-//! runs the blocks of operations.
+//! runs the blocks of operations, [`machines`] is the stage of the simulated world.
 //!
 //! A scenario file is sqllogictest (parsed by that crate, so its records mean here what they mean everywhere) plus
 //! directive lines of our own. What the system under test is, it learns through the traits of [`stage`]: statements,
@@ -10,6 +10,7 @@
 
 pub mod clients;
 pub mod journal;
+pub mod machines;
 pub mod parse;
 pub mod problem;
 pub mod run;

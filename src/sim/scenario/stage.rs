@@ -12,6 +12,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The scenario's own place, as its faults call it.
+pub const CLIENT: &str = "client";
+
 /// What a number is drawn for: a scenario without its faults has the workload that it had with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {

@@ -171,6 +171,39 @@ fn runs_in_parallel_threads_do_not_disturb_each_other() {
 }
 
 #[test]
+fn seeds_are_the_same_runs_in_the_opposite_order() {
+    let forwards: Vec<u64> = (1..5).map(|seed| rough_run(seed).fingerprint).collect();
+    let mut backwards: Vec<u64> = (1..5).rev().map(|seed| rough_run(seed).fingerprint).collect();
+    backwards.reverse();
+    assert_eq!(forwards, backwards);
+}
+
+/// Entropy, the keys of the standard library's hash maps, both clocks, the number of processors.
+#[test]
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the test is about what libraries do")]
+fn what_libraries_ask_the_system_is_answered_from_the_seed() {
+    let ask = |seed| {
+        run_simulation(seed, WorldConfig::default(), |world| async move {
+            let mut bytes = [0_u8; 16];
+            // SAFETY: the buffer is as long as it says.
+            assert_eq!(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) }, 16);
+            let order: Vec<u32> = (0..50).collect::<std::collections::HashSet<u32>>().into_iter().collect();
+            let (started, clock) = (std::time::Instant::now(), std::time::SystemTime::now());
+            world.sleep(Duration::from_secs(5)).await;
+            let passed = (started.elapsed(), clock.elapsed().unwrap());
+            assert!(
+                passed.0.as_secs() == 5 && passed.1.as_secs() == 5,
+                "simulated time, not the machine's: {passed:?}"
+            );
+            (bytes, order, passed, clock, std::thread::available_parallelism().unwrap())
+        })
+    };
+    let (first, again, other) = (ask(1), ask(1), ask(2));
+    assert_eq!(first, again);
+    assert!(first.0 != other.0 && first.1 != other.1, "another seed, other answers");
+}
+
+#[test]
 fn a_crash_at_a_probe_undoes_everything_after_it() {
     run_simulation(5, WorldConfig::default(), |world| async move {
         let seen = Arc::new(AtomicU32::new(0));

@@ -30,8 +30,7 @@ pub const USER: &str = "postgres";
 /// The access node's name in scenarios.
 pub const ACCESS_NODE: &str = "an";
 
-/// The scenario's own place, as its faults call it.
-pub const CLIENT: &str = "client";
+pub use crate::sim::scenario::stage::CLIENT;
 
 /// A stage whose nodes have addresses.
 pub trait Cluster: Stage {
