@@ -1,6 +1,6 @@
 //! `hypertile run`: plays scenario files.
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, why};
 use crate::sim::scenario::{Scenario, WorldKind};
 use crate::trial::report::{self, Report, Sabotage, Setting};
 use crate::trial::worker::{View, Workers};
@@ -42,6 +42,10 @@ pub struct Arguments {
     /// Print what happened as a timeline (sim only, one scenario and one seed)
     #[arg(long)]
     timeline: bool,
+    /// If it fails, find out when that became inevitable (sim only, one scenario and one seed); with --report FILE.html
+    /// the curve goes to FILE.why.svg
+    #[arg(long)]
+    why: bool,
     /// Take the goldens of this run as the ones to expect
     #[arg(long)]
     accept: bool,
@@ -73,9 +77,11 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         // Workers share this process's folder.
         page: arguments.report.clone(),
         timeline: arguments.timeline.then(terminal_width),
+        surroundings: None,
     };
-    if !view.is_empty() && (arguments.world != WorldKind::Sim || arguments.seeds.is_some()) {
-        return Err(Failure::usage("--report and --timeline need --world sim and one seed"));
+    let single = !view.is_empty() || arguments.why;
+    if single && (arguments.world != WorldKind::Sim || arguments.seeds.is_some()) {
+        return Err(Failure::usage("--report, --timeline and --why need --world sim and one seed"));
     }
     let workers = workers()?;
     let scenarios = load(&arguments.paths)?;
@@ -85,8 +91,8 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
             jobs.push_back(Job { scenario, file, seed });
         }
     }
-    if !view.is_empty() && jobs.len() > 1 {
-        return Err(Failure::usage("--report and --timeline need one scenario"));
+    if single && jobs.len() > 1 {
+        return Err(Failure::usage("--report, --timeline and --why need one scenario"));
     }
     let run_one = |job: &Job| {
         let setting =
@@ -97,6 +103,9 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         (report, again)
     };
     let outcome = run_all(jobs, arguments.jobs, &run_one, &arguments.sabotage);
+    if let (true, Some(report), Some((_, scenario))) = (arguments.why, outcome.reports.first(), scenarios.first()) {
+        why::tell(scenario, report, &arguments.sabotage, &workers, arguments.jobs, arguments.report.as_deref())?;
+    }
     finish(&arguments, outcome)
 }
 
@@ -198,7 +207,7 @@ fn load(paths: &[PathBuf]) -> Result<Vec<(String, Scenario)>, Failure> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "reads the file that the user named")]
-fn load_one(path: &Path) -> Result<(String, Scenario), Failure> {
+pub(super) fn load_one(path: &Path) -> Result<(String, Scenario), Failure> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| Failure::input(format!("cannot read {name}: {error}")))?;
     let scenario = words::parse(&name, &text).map_err(|error| Failure::input(error.to_string()))?;

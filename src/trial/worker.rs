@@ -15,6 +15,7 @@
 
 use super::report::{Report, Sabotage, simulate_here};
 use super::words;
+use crate::sim::chance::Turn;
 use crate::sim::scenario::run::{Class, Failure};
 use crate::sim::tasks::panic_message;
 use crate::sim::warm_up;
@@ -40,6 +41,9 @@ pub struct Request {
     pub seed: u64,
     pub sabotage: Vec<String>,
     pub view: View,
+    /// Where chance leaves the seed's way.
+    #[serde(default)]
+    pub turn: Option<Turn>,
 }
 
 /// What shall be seen of a run besides its verdict.
@@ -49,12 +53,15 @@ pub struct View {
     pub page: Option<PathBuf>,
     /// A timeline as text, in lines of so many characters.
     pub timeline: Option<usize>,
+    /// What happened within this simulated time, in few lines.
+    #[serde(default)]
+    pub surroundings: Option<(Duration, Duration)>,
 }
 
 impl View {
     /// Whether nothing is to be seen.
     pub fn is_empty(&self) -> bool {
-        self.page.is_none() && self.timeline.is_none()
+        self.page.is_none() && self.timeline.is_none() && self.surroundings.is_none()
     }
 }
 
@@ -182,7 +189,7 @@ fn play(request: &Request) -> Report {
     let scenario = words::parse(&request.file, &request.text);
     let sabotage = Sabotage::from_names(&request.sabotage);
     match (scenario, sabotage) {
-        (Ok(scenario), Ok(sabotage)) => simulate_here(&scenario, &request.file, request.seed, sabotage, &request.view),
+        (Ok(scenario), Ok(sabotage)) => simulate_here(&scenario, request, sabotage),
         (Err(error), _) => died(request, error.to_string()),
         (_, Err(error)) => died(request, error),
     }

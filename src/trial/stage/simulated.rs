@@ -47,9 +47,9 @@ enum Armed {
 }
 
 /// Plays a scenario in a world of its own.
-pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, keep_events: usize) -> (Played, Simulated) {
+pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, config: WorldConfig) -> (Played, Simulated) {
     let scenario = scenario.clone();
-    let config = WorldConfig { time_limit: TIME_LIMIT, keep_events, ..WorldConfig::default() };
+    let config = WorldConfig { time_limit: TIME_LIMIT, ..config };
     let run = simulate(seed, config, move |world| async move {
         match SimulatedStage::start(world, &scenario.cluster, sabotage).await {
             Ok(mut stage) => play(&scenario, &mut stage, &Words, &mut Hypertables::default()).await,
