@@ -10,7 +10,7 @@
 //! | the same violation | a candidate counts only if the [`Oracle`] names the violation that the scenario began with |
 //! | a valid scenario | candidates that do not parse are not tried |
 //! | one order, whoever runs it | of the candidates that are tried side by side the first in order is taken |
-//! | an end | every candidate is simpler than what it comes from: fewer lines, then fewer characters and smaller digits |
+//! | an end | every candidate is simpler than what it comes from: fewer lines, then fewer characters and smaller digits; or a fault strikes at a probe and no longer by the clock |
 //!
 //! What a fault's removal shifts may make a failure go away that is still there. Two things help: an operation that is
 //! left out leaves its pause to the next one, so that the others keep their moments; and once nothing more is found with the
@@ -29,7 +29,7 @@ use super::fingerprint::digest;
 use super::scenario::problem::ParseError;
 use super::scenario::stage::Vocabulary;
 use super::scenario::{Scenario, parse};
-use passes::{Context, PASSES};
+use passes::{Context, PASSES, Pass};
 use std::collections::BTreeSet;
 use std::fmt;
 use story::Story;
@@ -172,7 +172,7 @@ impl Shrinker<'_> {
             for pass in PASSES {
                 for size in (pass.sizes)(&self.story) {
                     self.context.size = size;
-                    self.walk(pass.candidates);
+                    self.walk(pass);
                 }
             }
             let (found, over) = (self.best.text != before, self.over());
@@ -186,16 +186,17 @@ impl Shrinker<'_> {
 
     /// Tries the candidates in order. After one that is taken, goes on at its place in the list of the new story: what it
     /// left out is gone from there.
-    fn walk(&mut self, candidates: fn(&Story, &Context) -> Vec<Story>) {
+    fn walk(&mut self, pass: &Pass) {
         let mut at = 0;
         loop {
-            let all = candidates(&self.story, &self.context);
+            let all = (pass.candidates)(&self.story, &self.context);
             if at >= all.len() || self.over() {
                 return;
             }
             let limit = self.story.cost();
+            let simple = |story: &Story| story.cost() < limit || (pass.may_cost_more && *story != self.story);
             let simpler: Vec<(usize, Story)> =
-                all.into_iter().enumerate().skip(at).filter(|(_, story)| story.cost() < limit).collect();
+                all.into_iter().enumerate().skip(at).filter(|(_, story)| simple(story)).collect();
             match self.first_that_fails(&simpler) {
                 Some(place) => at = simpler[place].0,
                 None => return,
@@ -227,6 +228,9 @@ impl Shrinker<'_> {
                 self.best.tries += asked.len();
                 let found = self.oracle.violations(&asked);
                 let fails = found.iter().position(|found| found.as_ref() == Some(&self.best.violation));
+                // What was tried behind the first that fails counts as not tried: it depends on how many go at a time.
+                let counted = fails.map_or(some.len(), |index| index + 1);
+                self.seen.extend(some[..counted].iter().map(|(_, text, _)| digest(text.as_bytes())));
                 if let Some(index) = fails {
                     let (place, text, seed) = &some[index];
                     self.take(candidates[*place].1.clone(), text, *seed);
@@ -237,14 +241,14 @@ impl Shrinker<'_> {
     }
 
     /// Texts and seeds to try of a candidate: none if it is no scenario, or has been tried.
-    fn runs(&mut self, story: &Story) -> Vec<(String, u64)> {
+    fn runs(&self, story: &Story) -> Vec<(String, u64)> {
         let own = self.best.seed;
         if parse("shrunk", &story.text(own), self.context.words).is_err() {
             return vec![];
         }
         let others = (1..).filter(|seed| *seed != own).take(if self.wide { self.limits.other_seeds as usize } else { 0 });
         let runs: Vec<(String, u64)> = [own].into_iter().chain(others).map(|seed| (story.text(seed), seed)).collect();
-        runs.into_iter().filter(|(text, _)| self.seen.insert(digest(text.as_bytes()))).collect()
+        runs.into_iter().filter(|(text, _)| !self.seen.contains(&digest(text.as_bytes()))).collect()
     }
 
     fn take(&mut self, story: Story, text: &str, seed: u64) {

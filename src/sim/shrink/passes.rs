@@ -21,22 +21,29 @@ pub struct Pass {
     /// The pass is made with each of these sizes in turn: halves, quarters …, single things.
     pub sizes: fn(&Story) -> Vec<usize>,
     pub candidates: fn(&Story, &Context) -> Vec<Story>,
+    /// Whether its candidates may be longer than what they come from: there is an end to them all the same.
+    pub may_cost_more: bool,
+}
+
+const fn pass(sizes: fn(&Story) -> Vec<usize>, candidates: fn(&Story, &Context) -> Vec<Story>) -> Pass {
+    Pass { sizes, candidates, may_cost_more: false }
 }
 
 /// All passes in the order of a round: what takes much away comes first, because every later try is then faster.
 pub const PASSES: &[Pass] = &[
-    Pass { sizes: |story| halves(count(story, is_fault)), candidates: fewer_faults },
-    Pass { sizes: once, candidates: earlier_hits },
-    Pass { sizes: |story| halves(story.clients().count()), candidates: fewer_clients },
-    Pass { sizes: |story| halves(operations(story)), candidates: fewer_operations },
-    Pass { sizes: once, candidates: fewer_steps },
-    Pass { sizes: once, candidates: simpler_statements },
-    Pass { sizes: once, candidates: fewer_nodes },
-    Pass { sizes: once, candidates: simpler_faults },
-    Pass { sizes: once, candidates: timing::simpler_times },
-    Pass { sizes: |story| halves(longest_operation(story)), candidates: fewer_words },
-    Pass { sizes: once, candidates: simpler_operations },
-    Pass { sizes: once, candidates: fewer_checkers },
+    pass(|story| halves(count(story, is_fault)), fewer_faults),
+    pass(once, earlier_hits),
+    pass(|story| halves(story.clients().count()), fewer_clients),
+    pass(|story| halves(operations(story)), fewer_operations),
+    pass(once, fewer_steps),
+    pass(once, simpler_statements),
+    pass(once, fewer_nodes),
+    pass(once, simpler_faults),
+    pass(once, timing::simpler_times),
+    pass(|story| halves(longest_operation(story)), fewer_words),
+    pass(once, simpler_operations),
+    Pass { sizes: once, candidates: fewer_checkers, may_cost_more: true },
+    Pass { sizes: once, candidates: probes_for_delays, may_cost_more: true },
 ];
 
 fn once(_: &Story) -> Vec<usize> {
@@ -202,6 +209,25 @@ fn earlier_hits(story: &Story, _: &Context) -> Vec<Story> {
         _ => vec![],
     })
 }
+
+/// What strikes by the clock strikes at a probe instead: that says what it interrupts, and holds when times change. Only
+/// once the story is small, for there are many probes.
+fn probes_for_delays(story: &Story, context: &Context) -> Vec<Story> {
+    let delayed = |part: &Part| matches!(part, Part::Fault(nemesis) if matches!(nemesis.when, When::After(..)));
+    if count(story, delayed) > DELAYS_MAX || operations(story) > OPERATIONS_MAX {
+        return vec![];
+    }
+    each_fault(story, &|nemesis| match nemesis.when {
+        When::After(..) => {
+            let at = |probe: &&str| When::At { probe: probe.to_string(), hits: (1, 1) };
+            context.words.probes().iter().map(|probe| Nemesis { when: at(probe), ..nemesis.clone() }).collect()
+        }
+        _ => vec![],
+    })
+}
+
+const DELAYS_MAX: usize = 2;
+const OPERATIONS_MAX: usize = 8;
 
 fn simpler_faults(story: &Story, _: &Context) -> Vec<Story> {
     each_fault(story, &|nemesis| {

@@ -153,7 +153,7 @@ fn an_unshrunk_story_keeps_everything_but_its_comments() {
     let expected: Vec<&str> = plain.into_iter().filter(|line| !line.is_empty()).collect();
     // The range of the first fault is drawn.
     assert_eq!(kept.len(), expected.len());
-    assert_eq!(kept[..2], expected[..2]);
+    assert_eq!(kept[..3], expected[..3]);
     assert_eq!(kept[4..], expected[4..]);
 }
 
@@ -163,7 +163,7 @@ fn only_checkers_that_speak_are_kept() {
         let asked = |action: &Action| matches!(action, Action::Check(names) if has(names, "all") || has(names, "order"));
         scenario.steps.iter().any(|step| asked(&step.action)).then(|| "safety order".to_string())
     };
-    assert_eq!(shrunk(STORY, 3, Limits::default(), &judge).text, "cluster data=1 seed=3 world=sim\ncheck order\n");
+    assert_eq!(shrunk(STORY, 3, Limits::default(), &judge).text, "cluster data=0 seed=3 world=sim\ncheck order\n");
 }
 
 #[test]
@@ -178,13 +178,24 @@ fn another_violation_is_not_the_same() {
 }
 
 #[test]
+fn a_fault_by_the_clock_strikes_at_a_probe_where_that_shows_the_same() {
+    let text = "cluster data=1 seed=1\n\nnemesis crash an after 1s\n\nclient w0\n900ms put x\n";
+    let judge = |scenario: &Scenario, _| {
+        let in_time = has(&faults(scenario), "after 1s") && scenario.text.contains("900ms put x");
+        (in_time || has(&faults(scenario), "at toy.saved hit 1")).then(|| "panic".to_string())
+    };
+    let shrunk = shrunk(text, 1, Limits::default(), &judge);
+    assert_eq!(shrunk.text, "cluster data=0 seed=1\nnemesis crash an at toy.saved hit 1\n");
+}
+
+#[test]
 fn a_failure_that_moves_to_another_seed_is_followed() {
     let judge = |scenario: &Scenario, seed| {
         let few = operations(scenario).len() < 7;
         (has(&operations(scenario), "needle") && (!few || seed == 2)).then(|| "safety sums".to_string())
     };
     let shrunk = shrunk(STORY, 3, Limits::default(), &judge);
-    assert_eq!(shrunk.text, "cluster data=1 seed=2 world=sim\n\nclient w1\nput needle\n");
+    assert_eq!(shrunk.text, "cluster data=0 seed=2 world=sim\n\nclient w1\nput needle\n");
 }
 
 #[test]
@@ -200,7 +211,7 @@ fn a_workload_is_written_out_and_shrunk() {
         Story::of(&scenario).expanded(*seed, &Toy).to_string().contains("put 3")
     });
     let shrunk = shrunk(text, seed.unwrap(), Limits::default(), &judge);
-    assert_eq!(shrunk.text, format!("cluster data=1 seed={}\n\nclient toys\nput 3\n", shrunk.seed));
+    assert_eq!(shrunk.text, format!("cluster data=0 seed={}\n\nclient toys\nput 3\n", shrunk.seed));
     assert_eq!(shrunk.lines_before, 23);
 }
 
