@@ -43,9 +43,10 @@ pub struct Arguments {
     #[arg(long)]
     timeline: bool,
     /// If it fails, find out when that became inevitable (sim only, one scenario and one seed); with --report FILE.html
-    /// the curve goes to FILE.why.svg
-    #[arg(long)]
-    why: bool,
+    /// the curve goes to FILE.why.svg. The number is that of continuations from each moment
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "6",
+          value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    why: Option<u32>,
     /// Take the goldens of this run as the ones to expect
     #[arg(long)]
     accept: bool,
@@ -79,7 +80,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         timeline: arguments.timeline.then(terminal_width),
         surroundings: None,
     };
-    let single = !view.is_empty() || arguments.why;
+    let single = !view.is_empty() || arguments.why.is_some();
     if single && (arguments.world != WorldKind::Sim || arguments.seeds.is_some()) {
         return Err(Failure::usage("--report, --timeline and --why need --world sim and one seed"));
     }
@@ -103,8 +104,9 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         (report, again)
     };
     let outcome = run_all(jobs, arguments.jobs, &run_one, &arguments.sabotage);
-    if let (true, Some(report), Some((_, scenario))) = (arguments.why, outcome.reports.first(), scenarios.first()) {
-        why::tell(scenario, report, &arguments.sabotage, &workers, arguments.jobs, arguments.report.as_deref())?;
+    if let (Some(continuations), Some(report), Some((_, scenario))) = (arguments.why, outcome.reports.first(), scenarios.first()) {
+        let asker = why::Asker { sabotage: &arguments.sabotage, workers: &workers, jobs: arguments.jobs, continuations };
+        asker.tell(scenario, report, arguments.report.as_deref())?;
     }
     finish(&arguments, outcome)
 }

@@ -87,7 +87,7 @@ fn why_finds_the_moment_from_which_a_failure_was_inevitable() {
     let folder = Folder::new();
     let (file, page) = (story(&folder), folder.0.join("run.html"));
     let page = page.to_str().unwrap();
-    let output = hypertile(&[&["run", &file, "--why", "--jobs", "2", "--report", page], &SABOTAGE[..]].concat());
+    let output = hypertile(&[&["run", &file, "--why=2", "--jobs", "2", "--report", page], &SABOTAGE[..]].concat());
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{text}{}", stderr(&output));
     assert!(text.contains("inevitable from ") && text.contains("<- from here on"), "{text}");

@@ -307,6 +307,7 @@ impl Player<'_> {
         let names = if names.iter().any(|name| name == ALL) { &all } else { names };
         let host = self.stage.host().clone();
         let deadline = host.monotonic() + CONVERGE_WITHIN;
+        let mut pause = Duration::from_secs(1);
         loop {
             let found = self.subject.judge(self.stage, names).await.unwrap_or_else(|why| {
                 vec![Violation { checker: LIVENESS, evidence: format!("the system cannot be looked at: {why}") }]
@@ -322,10 +323,15 @@ impl Player<'_> {
                 }
                 return Err(Failure::found(&found));
             }
-            host.sleep(Duration::from_secs(1)).await;
+            host.sleep(pause).await;
+            // What has not converged for a while will hardly do so in the next second, and looking is costly.
+            pause = (pause * 2).min(CHECK_PAUSE_MAX);
         }
     }
 }
+
+/// Between two looks of a `check`.
+const CHECK_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// `check all`: every checker there is.
 pub const ALL: &str = "all";

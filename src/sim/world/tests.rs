@@ -3,7 +3,6 @@
 use super::*;
 use crate::host::StoreFile;
 use crate::probe;
-use crate::sim::record::Moment;
 use rand::Rng;
 use redb::{Builder, Database, ReadableDatabase, TableDefinition};
 use std::sync::atomic::{AtomicU32, Ordering};
