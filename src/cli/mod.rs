@@ -1,21 +1,25 @@
 //! The command line: one file a subcommand.
 //!
-//! Reading order: this file, `serve`, `up` (several of them in one process), `run`, `generate`. Knows everybody; nobody
+//! Reading order: this file, `serve`, `up` (several of them in one process), `run`, `why` (of a run),
+//! `swarm`, `shrink`, `generate`. Knows everybody; nobody
 //! knows it.
 //!
 //! Exit codes: 0 all went well; 1 a scenario failed; 2 bad usage or bad input (an unknown subcommand, a scenario
-//! that cannot be read, a port in use, a folder that cannot be written or is of another version); 3 a run was not
+//! that cannot be read or has nothing to shrink, a port in use, a folder that cannot be written or is of another version); 3 a run was not
 //! deterministic; 4 something did not happen within its time; 5 a node panicked. Of several, `run` and `swarm` tell the first
 //! of 3, 1, 5, 4.
 
 pub mod generate;
 #[cfg(madsim)]
 pub mod run;
-
 pub mod serve;
+#[cfg(madsim)]
+pub mod shrink;
 #[cfg(madsim)]
 pub mod swarm;
 pub mod up;
+#[cfg(madsim)]
+mod why;
 
 use clap::{Parser, Subcommand};
 
@@ -34,6 +38,9 @@ enum Command {
     /// Simulate many clusters, each with load and faults drawn from a seed
     #[cfg(madsim)]
     Swarm(swarm::Arguments),
+    /// Make a failing scenario as short as it can be
+    #[cfg(madsim)]
+    Shrink(shrink::Arguments),
     /// Simulate what standard input asks for, each run in a fork of this process (what `run` starts)
     #[cfg(madsim)]
     #[command(hide = true)]
@@ -96,6 +103,8 @@ pub fn main() -> i32 {
         Command::Run(arguments) => run::run(arguments),
         #[cfg(madsim)]
         Command::Swarm(arguments) => swarm::run(arguments),
+        #[cfg(madsim)]
+        Command::Shrink(arguments) => shrink::run(arguments),
         #[cfg(madsim)]
         Command::Worker => match crate::trial::worker::serve() {
             Ok(()) => Ok(Exit::Success),

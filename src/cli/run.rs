@@ -1,6 +1,6 @@
 //! `hypertile run`: plays scenario files.
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, why};
 use crate::sim::scenario::{Scenario, WorldKind};
 use crate::trial::report::{self, Report, Sabotage, Setting};
 use crate::trial::worker::{View, Workers};
@@ -45,6 +45,11 @@ pub struct Arguments {
     /// Write every event, one a line, for comparing two runs (sim only, one scenario and one seed)
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+    /// If it fails, find out when that became inevitable (sim only, one scenario and one seed); with --report FILE.html
+    /// the curve goes to FILE.why.svg. The number is that of continuations from each moment
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "6",
+          value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    why: Option<u32>,
     /// Take the goldens of this run as the ones to expect
     #[arg(long)]
     accept: bool,
@@ -77,9 +82,11 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         page: arguments.report.clone(),
         timeline: arguments.timeline.then(terminal_width),
         events: arguments.events.clone(),
+        surroundings: None,
     };
-    if !view.is_empty() && (arguments.world != WorldKind::Sim || arguments.seeds.is_some()) {
-        return Err(Failure::usage("--report, --timeline and --events need --world sim and one seed"));
+    let single = !view.is_empty() || arguments.why.is_some();
+    if single && (arguments.world != WorldKind::Sim || arguments.seeds.is_some()) {
+        return Err(Failure::usage("--report, --timeline, --events and --why need --world sim and one seed"));
     }
     let workers = workers()?;
     // Twice means: in other processes, and after other runs.
@@ -91,8 +98,8 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
             jobs.push(Job { scenario, file, seed });
         }
     }
-    if !view.is_empty() && jobs.len() > 1 {
-        return Err(Failure::usage("--report, --timeline and --events need one scenario"));
+    if single && jobs.len() > 1 {
+        return Err(Failure::usage("--report, --timeline, --events and --why need one scenario"));
     }
     let run_one = |job: &Job, round: Round| {
         let workers = if round == Round::First { &workers } else { &others };
@@ -105,6 +112,13 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         report
     };
     let outcome = run_all(&jobs, &arguments, &run_one);
+    if let (Some(continuations), Some(report), Some((_, scenario))) =
+        (arguments.why, outcome.reports.first(), scenarios.first())
+    {
+        let asker =
+            why::Asker { sabotage: &arguments.sabotage, workers: &workers, jobs: arguments.jobs, continuations };
+        asker.tell(scenario, report, arguments.report.as_deref())?;
+    }
     finish(&arguments, outcome)
 }
 
@@ -234,7 +248,7 @@ fn load(paths: &[PathBuf]) -> Result<Vec<(String, Scenario)>, Failure> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "reads the file that the user named")]
-fn load_one(path: &Path) -> Result<(String, Scenario), Failure> {
+pub(super) fn load_one(path: &Path) -> Result<(String, Scenario), Failure> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| Failure::input(format!("cannot read {name}: {error}")))?;
     let scenario = words::parse(&name, &text).map_err(|error| Failure::input(error.to_string()))?;

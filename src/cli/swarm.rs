@@ -1,13 +1,17 @@
 //! `hypertile swarm`: many simulated runs, each drawn from a seed.
 
 use super::run::{say, seed_range, workers, write};
-use super::{Exit, Failure};
+use super::{Exit, Failure, shrink};
+use crate::sim::shrink::Limits;
 use crate::trial::plan::mix::Mix;
 use crate::trial::report::Sabotage;
+use crate::trial::shrink as shrinking;
 use crate::trial::swarm::{self, FailedRun, NOT_DETERMINISTIC, Order, Summary};
-use crate::trial::words::Words;
+use crate::trial::words::{self, Words};
+use crate::trial::worker::Workers;
 use crate::trial::workload;
 use crate::units::duration;
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -46,6 +50,9 @@ pub struct Arguments {
     /// Where to write the scenarios of failing seeds
     #[arg(long, default_value = "swarm-failures", value_name = "FOLDER")]
     failures: PathBuf,
+    /// Do not look for shorter scenarios that fail in the same way
+    #[arg(long)]
+    no_shrink: bool,
     /// Plant a bug, to see that the checkers find it (may be repeated)
     #[arg(long, value_name = "NAME")]
     sabotage: Vec<String>,
@@ -60,7 +67,7 @@ pub struct Arguments {
 /// The mix of those who name none.
 const DEFAULT_MIX: &str = include_str!("../../scenarios/swarm/default.mix");
 
-static STOP: AtomicBool = AtomicBool::new(false);
+pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 
 #[expect(clippy::disallowed_methods, reason = "the real time that a sweep takes")]
 pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
@@ -78,11 +85,10 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let everything = if arguments.time.is_some() { (1, u64::MAX) } else { (1, 100) };
     let (first, last) = arguments.seeds.unwrap_or(everything);
     let (part, parts) = arguments.shard.unwrap_or((1, 1));
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16);
     let order = Order {
         mix: &mix,
         seeds: Box::new(swarm::shard(first..=last, part, parts)),
-        jobs: arguments.jobs.unwrap_or(cores),
+        jobs: arguments.jobs.unwrap_or_else(shrink::cores),
         until_failure: arguments.until_failure,
         time: arguments.time,
         twice: arguments.twice,
@@ -97,8 +103,12 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         }
         progress.show(summary);
     };
-    let summary = swarm::run(order, &workers()?, &STOP, &told);
+    let workers = workers()?;
+    let mut summary = swarm::run(order, &workers, &STOP, &told);
     progress.clear();
+    if !arguments.no_shrink {
+        shrink_failures(&arguments, &mut summary, &workers);
+    }
     if STOP.load(Ordering::Relaxed) {
         say!("interrupted: this is what was learned so far");
     }
@@ -117,6 +127,42 @@ fn tell(arguments: &Arguments, failure: &FailedRun) {
         Err(error) => say!("  its scenario could not be written to {}: {error}", path.display()),
     }
 }
+
+/// Of each violation the first seed is shrunk, once all seeds have been run: others with the same one have most likely the
+/// same cause.
+fn shrink_failures(arguments: &Arguments, summary: &mut Summary, workers: &Workers) {
+    let mut violations = BTreeSet::new();
+    for failure in &mut summary.failures {
+        let told = violations.len() >= SHRUNK_MAX || STOP.load(Ordering::Relaxed);
+        if told || failure.class == NOT_DETERMINISTIC || !violations.insert(failure.violation.clone()) {
+            continue;
+        }
+        let order = shrinking::Order {
+            workers,
+            jobs: arguments.jobs.unwrap_or_else(shrink::cores),
+            sabotage: &arguments.sabotage,
+            limits: SHRINK_LIMITS,
+            time: SHRINK_TIME,
+            stopped: &|| STOP.load(Ordering::Relaxed),
+            told: &shrink::show,
+        };
+        let Ok(scenario) = words::parse("swarm", &failure.scenario) else { continue };
+        let Ok(shrunk) = shrinking::shrink(&scenario, failure.seed, &order) else { continue };
+        shrink::clear();
+        let path = arguments.failures.join(format!("swarm_{}_shrunk.slt", failure.seed));
+        say!("shrunk  seed {}  {}  {}", failure.seed, failure.violation, shrink::line(&shrunk));
+        match shrink::keep(&shrunk, &path, &arguments.sabotage) {
+            Ok(()) => say!("  again: {}", shrink::again(&shrunk, &path, &arguments.sabotage)),
+            Err(Failure(message)) => say!("  {message}"),
+        }
+        failure.shrunk = Some(shrunk.text);
+    }
+}
+
+/// So many violations are shrunk after a sweep, each for so long.
+const SHRUNK_MAX: usize = 5;
+const SHRINK_LIMITS: Limits = Limits { tries: 300, other_seeds: 2 };
+const SHRINK_TIME: Duration = Duration::from_secs(120);
 
 fn finish(arguments: &Arguments, summary: &Summary, elapsed: Duration) -> Result<Exit, Failure> {
     say!("{}", summary.text(elapsed).trim_end());
@@ -179,7 +225,7 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
 }
 
 /// Ctrl-C lets the runs under way come to their end; a second one ends at once.
-fn stop_at_interrupt() {
+pub(super) fn stop_at_interrupt() {
     extern "C" fn interrupted(_: libc::c_int) {
         if STOP.swap(true, Ordering::Relaxed) {
             // SAFETY: may be called in a signal handler, unlike `exit`.

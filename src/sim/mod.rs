@@ -6,7 +6,7 @@
 //! the fault model: what is injected, and what the system promises under it.
 //!
 //! On top of it: [`scenario`] (the language, and the runner that plays it), [`history`] and [`checker`] (what judges
-//! have in common), [`picture`] (what a run looked like).
+//! have in common), [`picture`] (what a run looked like), [`shrink`] (less of it), [`why`] (when it went wrong).
 //!
 //! Nothing here knows what system runs in the world: hypertables are in `trial`.
 
@@ -22,9 +22,11 @@ pub mod net;
 pub mod picture;
 pub mod record;
 pub mod scenario;
+pub mod shrink;
 pub mod tasks;
 pub mod time;
 pub mod warm_up;
+pub mod why;
 pub mod workers;
 pub mod world;
 

@@ -25,7 +25,7 @@ pub use faults::{Fault, Whom};
 pub use probes::StrikeId;
 pub use run::{Run, run_simulation, simulate};
 
-use super::chance::{self, Stream};
+use super::chance::{self, Stream, Turn};
 use super::clock::{ClockFault, NodeClock};
 use super::disk::{DiskDoor, DiskFaults, SimDisk};
 use super::life::Life;
@@ -36,6 +36,7 @@ use super::time::{Agenda, Item, SimTime};
 use crate::host::{Host, Tasks};
 use futures::future::BoxFuture;
 use probes::Probes;
+use rand::RngCore;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::sync::atomic::AtomicU64;
@@ -52,6 +53,8 @@ pub struct WorldConfig {
     pub time_limit: Duration,
     /// So many of the last events are kept to be shown; the fingerprint covers all.
     pub keep_events: usize,
+    /// Where chance leaves the seed's way.
+    pub turn: Option<Turn>,
 }
 
 impl Default for WorldConfig {
@@ -62,6 +65,7 @@ impl Default for WorldConfig {
             utc_start_micros: 1_704_067_200_000_000,
             time_limit: Duration::from_secs(24 * 3600),
             keep_events: 1_000,
+            turn: None,
         }
     }
 }
@@ -121,7 +125,7 @@ impl World {
         let network = Network::new(seed, config.net.clone(), agenda.clone(), recorder.clone());
         let runtime = madsim::runtime::Handle::current();
         let director = runtime.create_node().name("director").build();
-        director.spawn(pump(agenda.clone(), network.clone()));
+        director.spawn(pump(agenda.clone(), network.clone(), config.turn));
         World(Arc::new(Inner {
             seed,
             config,
@@ -376,13 +380,34 @@ impl WeakWorld {
 }
 
 /// Moves the world: wakes sleepers and lets messages arrive, each at its time.
-async fn pump(agenda: Arc<Agenda<Due>>, network: Arc<Network>) {
+///
+/// Takes the turn, too: a task of its own for that would draw from the executor's chance before its moment came.
+async fn pump(agenda: Arc<Agenda<Due>>, network: Arc<Network>, mut turn: Option<Turn>) {
     loop {
         for item in poll_fn(|context| agenda.poll_due(context)).await {
+            if let Some(turn) = turn.take_if(|turn| agenda.now() >= turn.at) {
+                take(turn);
+            }
             match item {
                 Item::Wake(waker) => waker.wake(),
                 Item::Thing(due) => network.happen(due),
             }
+        }
+    }
+}
+
+/// Numbers of the executor's own generator that a turn passes over, at most.
+const PASSED_OVER_MAX: u64 = 1 << 16;
+
+/// From here on all chance is other than the seed's. The executor's generator cannot be seeded anew, so that some of
+/// its numbers are passed over: as many as the salt says.
+fn take(turn: Turn) {
+    chance::turn(turn.salt);
+    if turn.salt != 0 {
+        let mut numbers = madsim::rand::thread_rng();
+        let passed_over = 1 + chance::stream(turn.salt, "executor").next_u64() % PASSED_OVER_MAX;
+        for _ in 0..passed_over {
+            madsim::rand::RngCore::next_u64(&mut numbers);
         }
     }
 }

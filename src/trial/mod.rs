@@ -6,7 +6,7 @@
 //! Reading order: [`words`] (what scenario files may say about hypertables), [`workload`] (what clients do) and
 //! [`history`] (what they saw), [`subject`] (the two together, as the runner of scenarios wants them), [`observe`] (what
 //! is there in the end), [`checker`] (the judges), [`stage`] (where it is played), [`session`] (one connection),
-//! [`plan`] and [`swarm`] (many runs, each drawn from a seed), [`worker`] (the processes that simulate), [`report`] and [`golden`] (what a run leaves behind).
+//! [`plan`] and [`swarm`] (many runs, each drawn from a seed), [`worker`] (the processes that simulate), [`shrink`] and [`why`] (what they find out about a failure), [`report`] and [`golden`] (what a run leaves behind).
 
 pub mod checker;
 pub mod golden;
@@ -15,11 +15,13 @@ pub mod observe;
 pub mod plan;
 pub mod report;
 pub mod session;
+pub mod shrink;
 pub mod stage;
 pub mod subject;
 pub mod swarm;
 pub mod tracks;
 pub mod warm_up;
+pub mod why;
 pub mod words;
 pub mod worker;
 pub mod workload;

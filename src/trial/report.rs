@@ -3,6 +3,7 @@
 use super::stage::{ACCESS_NODE, loopback, postgres, simulated};
 use super::subject::Hypertables;
 use super::tracks;
+use super::why::Surroundings;
 use super::words::Words;
 use super::worker::{Request, View, Workers};
 use crate::error::Result;
@@ -87,6 +88,9 @@ pub struct Report {
     pub operations: Tallies,
     /// What happened, as text, where that was asked for.
     pub timeline: Option<String>,
+    /// What happened within a time, where that was asked for.
+    #[serde(default)]
+    pub surroundings: Option<Surroundings>,
     /// What the scenario's `snapshot` lines saw: name and text.
     pub goldens: Vec<Golden>,
 }
@@ -167,6 +171,7 @@ pub fn run(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
                 seed,
                 sabotage,
                 view: setting.view.clone(),
+                turn: None,
             };
             setting
                 .workers
@@ -180,11 +185,14 @@ pub fn run(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
     }
 }
 
-/// Simulates in this very process, which must not have simulated before: what the fork of a worker does.
-pub fn simulate_here(scenario: &Scenario, file: &str, seed: u64, sabotage: Sabotage, view: &View) -> Report {
-    let start = wall();
+/// Simulates in this very process, which must not have simulated before: what the fork of a worker does. `scenario` is the
+/// request's text, `sabotage` its names.
+pub fn simulate_here(scenario: &Scenario, request: &Request, sabotage: Sabotage) -> Report {
+    let Request { file, seed, view, turn, .. } = request;
+    let (start, seed) = (wall(), *seed);
     let keep = if view.is_empty() { WorldConfig::default().keep_events } else { KEEP_EVENTS };
-    let (played, facts) = simulated::run(scenario, seed, sabotage, keep);
+    let config = WorldConfig { keep_events: keep, turn: *turn, ..WorldConfig::default() };
+    let (played, facts) = simulated::run(scenario, seed, sabotage, config);
     let mut report = report(&scenario.name, file, WorldKind::Sim, seed, start, played, Some(&facts));
     if !view.is_empty() {
         draw(&mut report, facts, view);
@@ -227,6 +235,7 @@ fn report(
         waiting: played.waiting,
         operations: played.tallies,
         timeline: None,
+        surroundings: None,
         goldens: played.goldens,
     }
 }
@@ -241,6 +250,7 @@ fn draw(report: &mut Report, facts: Simulated, view: &View) {
             report.reason = Some(format!("cannot write {}: {error}", path.display()));
         }
     }
+    report.surroundings = view.surroundings.map(|(from, until)| Surroundings::of(&facts.moments, from, until));
     let picture = Picture {
         title: report.scenario.clone(),
         seed: report.seed,

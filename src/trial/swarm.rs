@@ -62,6 +62,9 @@ pub struct FailedRun {
     pub fingerprint: Option<String>,
     /// The scenario that the seed stands for.
     pub scenario: String,
+    /// A shorter one that fails in the same way, where one was looked for.
+    #[serde(default)]
+    pub shrunk: Option<String>,
 }
 
 /// The class of a seed whose two runs differed.
@@ -271,8 +274,14 @@ fn one(mix: &Mix, seed: u64, sabotage: &[String], twice: bool, workers: &Workers
         Ok(plan) => plan.text(),
         Err(why) => return (failed(why), String::new()),
     };
-    let request =
-        Request { file: file.clone(), text: text.clone(), seed, sabotage: sabotage.to_vec(), view: View::default() };
+    let request = Request {
+        file: file.clone(),
+        text: text.clone(),
+        seed,
+        sabotage: sabotage.to_vec(),
+        view: View::default(),
+        turn: None,
+    };
     let mut report = workers.run(&request).unwrap_or_else(failed);
     if twice && !report.failed() {
         let again = workers.run(&request).unwrap_or_else(failed);
@@ -294,6 +303,7 @@ fn failed_run(report: &Report, scenario: String) -> Option<FailedRun> {
         reason: report.reason.clone().unwrap_or_default(),
         fingerprint: report.fingerprint.clone(),
         scenario,
+        shrunk: None,
     })
 }
 

@@ -4,6 +4,7 @@
 
 use super::report::{Report, Sabotage, simulate_here};
 use super::{warm_up, words};
+use crate::sim::chance::Turn;
 use crate::sim::fork::{Limits, in_child};
 use crate::sim::scenario::run::{Class, Failure};
 use crate::sim::tasks::panic_message;
@@ -30,6 +31,9 @@ pub struct Request {
     pub seed: u64,
     pub sabotage: Vec<String>,
     pub view: View,
+    /// Where chance leaves the seed's way.
+    #[serde(default)]
+    pub turn: Option<Turn>,
 }
 
 /// What shall be seen of a run besides its verdict.
@@ -41,12 +45,15 @@ pub struct View {
     pub timeline: Option<usize>,
     /// Where to write every event, one a line.
     pub events: Option<PathBuf>,
+    /// What happened within this simulated time, in few lines.
+    #[serde(default)]
+    pub surroundings: Option<(Duration, Duration)>,
 }
 
 impl View {
     /// Whether nothing is to be seen.
     pub fn is_empty(&self) -> bool {
-        self.page.is_none() && self.timeline.is_none() && self.events.is_none()
+        self.page.is_none() && self.timeline.is_none() && self.events.is_none() && self.surroundings.is_none()
     }
 }
 
@@ -101,7 +108,7 @@ fn play(request: &Request) -> Report {
     let scenario = words::parse(&request.file, &request.text);
     let sabotage = Sabotage::from_names(&request.sabotage);
     match (scenario, sabotage) {
-        (Ok(scenario), Ok(sabotage)) => simulate_here(&scenario, &request.file, request.seed, sabotage, &request.view),
+        (Ok(scenario), Ok(sabotage)) => simulate_here(&scenario, request, sabotage),
         (Err(error), _) => died(request, error.to_string()),
         (_, Err(error)) => died(request, error),
     }

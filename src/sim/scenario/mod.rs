@@ -19,6 +19,7 @@ pub mod stage;
 
 use crate::units::exact;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 pub use parse::parse;
@@ -130,6 +131,27 @@ pub struct Nemesis {
     pub when: When,
     /// What ends by itself does so after a time within this range: see [`Fault::can_end`].
     pub lasts: Option<(Duration, Duration)>,
+}
+
+impl Nemesis {
+    /// The same with what it leaves open drawn, so that the seed fixes it.
+    pub fn fixed(&self, draw: &mut dyn FnMut(RangeInclusive<u64>) -> u64) -> Nemesis {
+        let mut fixed = self.clone();
+        let mut duration = |(low, high): (Duration, Duration)| {
+            let drawn = Duration::from_millis(draw(low.as_millis() as u64..=high.as_millis() as u64));
+            (drawn, drawn)
+        };
+        fixed.lasts = fixed.lasts.map(&mut duration);
+        match &mut fixed.when {
+            When::Now => {}
+            When::After(low, high) => (*low, *high) = duration((*low, *high)),
+            When::At { hits, .. } => {
+                let hit = draw(u64::from(hits.0)..=u64::from(hits.1)) as u32;
+                *hits = (hit, hit);
+            }
+        }
+        fixed
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,6 +271,29 @@ pub struct ClientBlock {
 pub struct Timed {
     pub pause: (Duration, Duration),
     pub text: String,
+}
+
+impl fmt::Display for ClusterSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ClusterSpec { data, spare, seed, worlds } = self;
+        write!(f, "cluster data={data}")?;
+        if *spare > 0 {
+            write!(f, " spare={spare}")?;
+        }
+        seed.iter().try_for_each(|seed| write!(f, " seed={seed}"))?;
+        if *worlds == WorldKind::ALL {
+            return Ok(());
+        }
+        let worlds: Vec<String> = worlds.iter().map(WorldKind::to_string).collect();
+        write!(f, " world={}", worlds.join(","))
+    }
+}
+
+impl fmt::Display for WorkloadSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "workload {}", self.name)?;
+        self.options.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))
+    }
 }
 
 impl fmt::Display for ClientBlock {

@@ -4,7 +4,7 @@ use super::clients::Clients;
 use super::journal::Journal;
 use super::session::{Connected, Maker, NO_ANSWER};
 use super::stage::{Purpose, Stage, Subject, Vocabulary};
-use super::{Action, How, Record, Scenario, Step, When};
+use super::{Action, How, Record, Scenario, Step};
 use crate::sim::chance;
 use crate::sim::checker::Violation;
 use crate::sim::history::{Ending, Tallies};
@@ -128,8 +128,10 @@ pub async fn play(
     if let Some(why) = refusal(scenario, stage) {
         return Played::without_steps(Verdict::Skipped { why });
     }
+    let client_seed = stage.draw(Purpose::Workload, 0..=u64::MAX);
     let mut player = Player {
         stage,
+        client_seed,
         vocabulary,
         subject,
         runners: BTreeMap::new(),
@@ -167,6 +169,8 @@ struct Player<'a> {
     stage: &'a mut dyn Stage,
     vocabulary: &'a dyn Vocabulary,
     subject: &'a mut dyn Subject,
+    /// What clients draw hangs on this and their name: without one of them the others do what they did.
+    client_seed: u64,
     /// One runner a connection, so that one may run while others wait.
     runners: BTreeMap<String, Runner>,
     background: BTreeMap<String, Background>,
@@ -181,7 +185,7 @@ impl Player<'_> {
             Action::Await(name) if name == "workload" => self.await_clients().await,
             Action::Await(connection) => Ok(self.await_background(connection).await?),
             Action::Nemesis(nemesis) => {
-                let nemesis = self.fix(nemesis);
+                let nemesis = nemesis.fixed(&mut |range| self.stage.draw(Purpose::Faults, range));
                 self.event(Event::Note { text: format!("nemesis {nemesis}") });
                 Ok(self.stage.strike(&nemesis).await?)
             }
@@ -190,7 +194,7 @@ impl Player<'_> {
                 Ok(())
             }
             Action::Workload(spec) => {
-                let seed = self.draw_seed();
+                let seed = self.stage.draw(Purpose::Workload, 0..=u64::MAX);
                 for block in self.vocabulary.workload(spec, &mut chance::stream(seed, &spec.name))? {
                     self.start(&block)?;
                 }
@@ -207,40 +211,13 @@ impl Player<'_> {
     }
 
     fn start(&mut self, block: &super::ClientBlock) -> Result<(), String> {
-        let seed = self.draw_seed();
-        self.clients.start(self.stage, self.subject, block, seed)
-    }
-
-    fn draw_seed(&mut self) -> u64 {
-        self.stage.draw(Purpose::Workload, 0..=u64::MAX)
+        self.clients.start(self.stage, self.subject, block, self.client_seed)
     }
 
     fn event(&self, event: Event) {
         if let Some(recorder) = self.stage.recorder() {
             recorder.record(event);
         }
-    }
-
-    /// Draws what a nemesis line leaves open, so that the seed fixes it.
-    fn fix(&mut self, nemesis: &super::Nemesis) -> super::Nemesis {
-        let mut fixed = nemesis.clone();
-        fixed.lasts = nemesis.lasts.map(|range| self.draw_duration(range));
-        match &mut fixed.when {
-            When::Now => {}
-            When::After(low, high) => (*low, *high) = self.draw_duration((*low, *high)),
-            When::At { hits, .. } => {
-                let hit = self.stage.draw(Purpose::Faults, u64::from(hits.0)..=u64::from(hits.1)) as u32;
-                *hits = (hit, hit);
-            }
-        }
-        fixed
-    }
-
-    /// One duration of the range, as a range of one.
-    fn draw_duration(&mut self, (low, high): (Duration, Duration)) -> (Duration, Duration) {
-        let millis = low.as_millis() as u64..=high.as_millis() as u64;
-        let drawn = Duration::from_millis(self.stage.draw(Purpose::Faults, millis));
-        (drawn, drawn)
     }
 
     async fn record(&mut self, record: &Record, how: &How) -> Result<(), Failure> {
@@ -330,6 +307,7 @@ impl Player<'_> {
         let names = if names.iter().any(|name| name == ALL) { &all } else { names };
         let host = self.stage.host().clone();
         let deadline = host.monotonic() + CONVERGE_WITHIN;
+        let mut pause = Duration::from_secs(1);
         loop {
             let found = self.subject.judge(self.stage, names).await.unwrap_or_else(|why| {
                 vec![Violation { checker: LIVENESS, evidence: format!("the system cannot be looked at: {why}") }]
@@ -345,10 +323,15 @@ impl Player<'_> {
                 }
                 return Err(Failure::found(&found));
             }
-            host.sleep(Duration::from_secs(1)).await;
+            host.sleep(pause).await;
+            // What has not converged for a while will hardly do so in the next second, and looking is costly.
+            pause = (pause * 2).min(CHECK_PAUSE_MAX);
         }
     }
 }
+
+/// Between two looks of a `check`.
+const CHECK_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// `check all`: every checker there is.
 pub const ALL: &str = "all";

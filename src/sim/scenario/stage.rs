@@ -81,6 +81,17 @@ pub trait Vocabulary: Sync {
 
     /// Named points in the system's code.
     fn probes(&self) -> &'static [&'static str];
+
+    /// Operations that might show the same with less, the smallest first. Leaving out words of the line is tried
+    /// anyway: only what is more than that need be said.
+    fn simpler_operations(&self, _operation: &str) -> Vec<String> {
+        vec![]
+    }
+
+    /// The same for a statement of the story: without its options, say.
+    fn simpler_statements(&self, _statement: &str) -> Vec<String> {
+        vec![]
+    }
 }
 
 /// The system under test: its clients and its judges, and the history between them.

@@ -23,8 +23,8 @@ const PORT: u16 = 5432;
 const TIME_LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 /// Plays a scenario in a world of its own.
-pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, keep_events: usize) -> (Played, Simulated) {
-    let config = WorldConfig { time_limit: TIME_LIMIT, keep_events, ..WorldConfig::default() };
+pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, config: WorldConfig) -> (Played, Simulated) {
+    let config = WorldConfig { time_limit: TIME_LIMIT, ..config };
     play_in_world(scenario, seed, config, &Words, Hypertables::default(), move |world, scenario| async move {
         start(world, &scenario.cluster, sabotage).await.map_err(|error| error.to_string())
     })

@@ -102,6 +102,20 @@ impl Operation {
         }
         again
     }
+
+    /// The same rows by one INSERT.
+    pub fn simpler(&self) -> Option<Operation> {
+        match self {
+            Operation::Write { way, table, writer, number, rows } if *way != Way::Insert => Some(Operation::Write {
+                way: Way::Insert,
+                table: table.clone(),
+                writer: *writer,
+                number: *number,
+                rows: rows.clone(),
+            }),
+            _ => None,
+        }
+    }
 }
 
 impl Row {

@@ -63,6 +63,13 @@ impl Operation {
             Operation::Batches(operation) => Some(Operation::Batches(operation.again(number))),
         }
     }
+
+    /// Operations that might show the same in a simpler way; those with fewer words are tried anyway.
+    pub fn simpler(&self) -> Vec<Operation> {
+        match self {
+            Operation::Batches(operation) => operation.simpler().into_iter().map(Operation::Batches).collect(),
+        }
+    }
 }
 
 /// The clients of a `workload` line. Errors name the option and what was expected.

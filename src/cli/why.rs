@@ -1,0 +1,58 @@
+//! `hypertile run --why`: when a failure became inevitable.
+
+use super::Failure;
+use super::run::{say, write};
+use crate::sim::scenario::Scenario;
+use crate::sim::why::Effort;
+use crate::trial::report::Report;
+use crate::trial::why::ask;
+use crate::trial::worker::Workers;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+/// Who asks, and how much.
+pub struct Asker<'a> {
+    pub sabotage: &'a [String],
+    pub workers: &'a Workers,
+    /// Runs at the same time.
+    pub jobs: u16,
+    /// From each moment.
+    pub continuations: u32,
+}
+
+impl Asker<'_> {
+    /// Prints the curve and what happened where it steps; draws it beside the `page` of the run. Says so if nothing failed.
+    pub fn tell(&self, scenario: &Scenario, report: &Report, page: Option<&Path>) -> Result<(), Failure> {
+        if !report.failed() {
+            say!("  why: the run does not fail, there is nothing to ask");
+            return Ok(());
+        }
+        let effort = Effort { continuations: self.continuations, ..Effort::default() };
+        let told = |moment: usize| {
+            if std::io::stderr().is_terminal() {
+                let all = effort.moments + effort.halvings;
+                let _ = write!(std::io::stderr(), "\r\x1b[2Kcontinuing from moment {moment} of {all}");
+                let _ = std::io::stderr().flush();
+            }
+        };
+        let why =
+            ask(scenario, report, self.sabotage, self.workers, self.jobs, effort, &told).map_err(Failure::input)?;
+        if std::io::stderr().is_terminal() {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+        }
+        if why.control != report.fingerprint {
+            let other = why.control.unwrap_or_default();
+            return Err(Failure::input(format!(
+                "the run cannot be continued: played again it has fingerprint {other}"
+            )));
+        }
+        say!("{}", why.text().trim_end());
+        if let Some(page) = page {
+            let path = page.with_extension("why.svg");
+            let svg = why.curve.svg(&format!("{} seed {}", report.scenario, report.seed));
+            write(&path, &svg).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))?;
+            say!("  the curve: {}", path.display());
+        }
+        Ok(())
+    }
+}
