@@ -1,11 +1,12 @@
 //! The deterministic world: every node a machine of a simulated [`World`], one seed one run.
 
 use super::{ACCESS_NODE, CLIENT, Cluster, DATABASE, USER, data_node_names, make_cluster, unknown_node};
-use crate::error::Result;
+use crate::error::{Error, Result, codes};
 use crate::host::Host;
 use crate::node::{Config, FIRST_DATABASE, Server, data_node_host};
 use crate::sim::chance::Stream;
 use crate::sim::clock::ClockFault;
+use crate::sim::disk::DiskTrouble;
 use crate::sim::record::{Crash, Recorder};
 use crate::sim::scenario::run::{Class, Failure, Played, Verdict, play};
 use crate::sim::scenario::session::Session;
@@ -24,6 +25,9 @@ use std::time::Duration;
 
 /// The port of every simulated server.
 const PORT: u16 = 5432;
+
+/// A server whose disk does not let it start tries again after so long, as under systemd.
+const START_ANEW_AFTER: Duration = Duration::from_secs(1);
 
 /// A run that needs more simulated time hangs.
 const TIME_LIMIT: Duration = Duration::from_secs(2 * 3600);
@@ -49,7 +53,8 @@ enum Armed {
 /// Plays a scenario in a world of its own.
 pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, keep_events: usize) -> (Played, Simulated) {
     let scenario = scenario.clone();
-    let config = WorldConfig { time_limit: TIME_LIMIT, keep_events, ..WorldConfig::default() };
+    let supervised = Some(START_ANEW_AFTER);
+    let config = WorldConfig { time_limit: TIME_LIMIT, keep_events, supervised, ..WorldConfig::default() };
     let run = simulate(seed, config, move |world| async move {
         match SimulatedStage::start(world, &scenario.cluster, sabotage).await {
             Ok(mut stage) => play(&scenario, &mut stage, &Words, &mut Hypertables::default()).await,
@@ -137,12 +142,24 @@ impl SimulatedStage {
             let pairs = links.pairs().into_iter();
             world::Fault::All(pairs.map(|(from, to)| fault(from.to_string(), to.to_string())).collect())
         };
+        let disk = |name: &String, trouble| world::Fault::DiskTrouble { whom: whom(name), trouble };
         let fault = match &nemesis.fault {
             Fault::Crash(name) => world::Fault::crash(name, Crash::PowerLoss),
             Fault::Kill(name) => world::Fault::crash(name, Crash::Process),
             Fault::Restart(name) => world::Fault::restart(name),
             Fault::Pause(name) => world::Fault::Pause { whom: whom(name) },
             Fault::Resume(name) => world::Fault::Resume { whom: whom(name) },
+            Fault::CrashAll => {
+                let nodes = self.data_nodes.iter().map(String::as_str).chain([ACCESS_NODE]);
+                world::Fault::All(nodes.map(|node| world::Fault::crash(node, Crash::PowerLoss)).collect())
+            }
+            Fault::FullDisk(name, leaving_bytes) => {
+                disk(name, DiskTrouble::Full { leaving_bytes: *leaving_bytes })
+            }
+            Fault::SlowDisk(name, by) => disk(name, DiskTrouble::Slow(*by)),
+            Fault::FailingDisk(name, ppm) => disk(name, DiskTrouble::Failing(f64::from(*ppm) / 1e6)),
+            Fault::Rot(name) => world::Fault::Rot { whom: whom(name) },
+            Fault::LoseDisk(name) => world::Fault::LoseDisk { whom: whom(name) },
             Fault::Heal => world::Fault::Heal,
             Fault::Recover => world::Fault::Recover,
             Fault::Clock(name, micros) => world::Fault::Clock { whom: whom(name), fault: ClockFault::Step(*micros) },
@@ -151,6 +168,13 @@ impl SimulatedStage {
             Fault::Lose(links, ppm) => {
                 let chance = f64::from(*ppm) / 1e6;
                 each(links, &|from, to| world::Fault::Lose { from, to, chance })
+            }
+            Fault::Bandwidth(links, rate) => {
+                each(links, &|from, to| world::Fault::Narrow { from, to, bytes_per_second: *rate })
+            }
+            Fault::Tail(links, ppm, by) => {
+                let chance = f64::from(*ppm) / 1e6;
+                each(links, &|from, to| world::Fault::Tail { from, to, chance, by: *by })
             }
             Fault::OneWay(from, to) => {
                 world::Fault::Partition { left: vec![from.clone()], right: to.clone(), one_way: true }
@@ -179,14 +203,20 @@ impl SimulatedStage {
 }
 
 /// What a simulated machine runs: the server, and nothing else. A store that cannot be opened after a crash is a
-/// failure of the run, which the panic makes it.
+/// failure of the run, which the panic makes it; with a disk that refuses to be read or written the server only ends.
 async fn serve(host: Host, sabotage: Sabotage) {
     let config = Config { port: PORT, password: None, decisions_unsynced: sabotage.decision_sync };
     let listener = host.net().listen("0.0.0.0", PORT).await.unwrap_or_else(|error| panic!("cannot listen: {error}"));
     match Server::open(&host, config).await {
         Ok(server) => server.run(listener).await,
+        Err(error) if is_of_disk(&error) => {}
         Err(error) => panic!("the server cannot open its data: {error}"),
     }
+}
+
+/// Whether the disk itself, and not what is on it, is the reason.
+fn is_of_disk(error: &Error) -> bool {
+    [codes::IO_ERROR, codes::DISK_FULL].contains(&error.code())
 }
 
 impl Cluster for SimulatedStage {
