@@ -364,7 +364,8 @@ fn rot_in_a_store_is_noticed_in_some_seeds() {
         let changes = plan(&mut chance);
         commit(&open(&disk, &Life::begin()).unwrap(), &changes).unwrap();
         (0..20).for_each(|_| disk.rot());
-        let found = std::panic::catch_unwind(|| open(&disk, &Life::begin()).map(|database| rows(&database)));
+        let read = || open(&disk, &Life::begin()).map(|database| rows(&database));
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
         !matches!(found, Ok(Ok(found)) if found == applied(&changes, &Rows::new()))
     };
     let count = (0..20).filter(|&seed| noticed(seed)).count();

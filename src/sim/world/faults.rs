@@ -275,7 +275,7 @@ impl World {
         self.inflict(&fault.named(striker));
     }
 
-    fn later(&self, delay: Duration, work: impl FnOnce(&World) + Send + 'static) {
+    pub(super) fn later(&self, delay: Duration, work: impl FnOnce(&World) + Send + 'static) {
         let (world, nap) = (self.downgrade(), self.0.agenda.sleep(&self.0.life, delay));
         let peace = self.0.peace.load(Ordering::Relaxed);
         self.spawn(async move {
