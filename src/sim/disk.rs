@@ -1,19 +1,22 @@
 //! A node's disk: what the operating system shows, and what a power loss leaves of it.
 //!
 //! Each file has *live* bytes (what reads return: the page cache) and, since its last sync, a list of changes
-//! that the device may or may not have. The disk belongs to the machine: the next process of the node finds it.
+//! that the device may or may not have. The disk belongs to the machine: the next process of the node finds it. A file
+//! may have holes: it needs room when a block is first written, not when it is made longer.
 //!
 //! | fault | what we do | what the system promises under it |
 //! |---|---|---|
 //! | process crash | live bytes stay, synced or not | everything acknowledged is there |
 //! | power loss | each unsynced write is split into 512-byte sectors; each is kept, lost or (rarely) torn, independently and in any order; each unsynced change of length likewise | everything synced is there; what was acknowledged was synced |
 //! | lying sync | `sync_data` says ok and does nothing | nothing: a *control*, to see that the judges notice |
-//! | failed sync | input/output error; the changes stay unsynced | the statement fails or its outcome is unknown; nothing acknowledged is lost |
-//! | failed write | input/output error, nothing changed | as above |
-//! | full disk | `StorageFull` for a write or a growth beyond the capacity | as above; works again when space is freed |
-//! | slow disk | [`SimDisk::slow_by`] adds to each sync's simulated time | liveness bounds stretch |
+//! | failed sync | input/output error; the changes stay unsynced | the statement fails or its outcome is unknown; nothing acknowledged is lost. The server believes this file no more: it takes no writes until its process is started anew, as PostgreSQL's would crash. A server that cannot open its files ends, and starts when it can |
+//! | failed write | input/output error, nothing changed | as above, and the server goes on by itself |
+//! | full disk | `StorageFull` for a write that needs a block more than the capacity | as above; works again when space is freed |
+//! | slow disk | [`DiskTrouble::Slow`] adds to each sync's simulated time | liveness bounds stretch |
+//! | bit rot | [`SimDisk::rot`] turns over one bit that was synced | not yet promised, a *control*: pages carry no checksum that is looked at when they are read. A rotten page may stop the server at its start, give an error, or a wrong value |
+//! | lost disk | [`SimDisk::lose`]: the next process finds an empty disk | a *control*. A data node that comes back empty has no database: statements that need it fail (`3D000`), none sees fewer rows; nothing is restored. An access node has lost the cluster's catalog |
 //!
-//! Not injected, because neither PostgreSQL nor we promise to stand it: a disk that is lost as a whole, bit rot under an intact sync, misdirected
+//! A control is not in the mixes of the swarm. Not injected at all, because neither PostgreSQL nor we promise to stand it: misdirected
 //! writes, a failed sync whose pages are later believed clean.
 //!
 //! Names (creation, removal, replacement of small files) are durable when the call returns and atomic, because
@@ -26,13 +29,16 @@ mod bytes;
 mod door;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 pub(crate) use bytes::Odds;
 pub use door::DiskDoor;
+pub use trouble::{DiskTrouble, DiskTroubles};
 
 use super::chance::Stream;
 use super::fingerprint::digest;
-use super::record::{Event, Name, Recorder};
+use super::net::TroubleId;
+use super::record::{Event, Name, Recorder, WELL};
 use bytes::FileBytes;
 use rand::Rng;
 use std::collections::BTreeMap;
@@ -43,7 +49,11 @@ use std::time::Duration;
 /// Bytes that a device writes in one go; tearing within one is rare but possible.
 pub const SECTOR_BYTES: usize = 512;
 
-/// How a disk behaves. One per node; changed while running by [`SimDisk::set_faults`].
+/// What a file system gives a file at a time.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// How a disk behaves from the beginning. One per node; changed while running by [`SimDisk::set_faults`]. What goes wrong
+/// for a while comes on top: [`SimDisk::trouble`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiskFaults {
     /// Chance that a sync lies, 0 to 1.
@@ -76,7 +86,9 @@ struct State {
     entries: BTreeMap<String, Entry>,
     chance: Stream,
     faults: DiskFaults,
-    slow_by: Duration,
+    troubles: DiskTroubles,
+    /// Since the present process began.
+    sync_failed: bool,
     work: Work,
     next_handle: u64,
 }
@@ -103,7 +115,8 @@ impl SimDisk {
             entries: BTreeMap::new(),
             chance,
             faults: DiskFaults::none(),
-            slow_by: Duration::ZERO,
+            troubles: DiskTroubles::default(),
+            sync_failed: false,
             work: Work::default(),
             next_handle: 0,
         };
@@ -114,9 +127,73 @@ impl SimDisk {
         self.lock().faults = faults;
     }
 
-    /// Each sync takes this much longer from now on.
-    pub fn slow_by(&self, each_sync: Duration) {
-        self.lock().slow_by = each_sync;
+    /// From now on something is wrong.
+    pub fn trouble(&self, id: TroubleId, trouble: DiskTrouble) {
+        self.change_troubles(|state| {
+            let used_bytes = state.used_bytes();
+            state.troubles.add(id, trouble, used_bytes);
+            true
+        });
+    }
+
+    /// Ends what one fault did; what others did stays.
+    pub fn mend(&self, id: TroubleId) {
+        self.change_troubles(|state| state.troubles.remove(id));
+    }
+
+    /// Nothing is wrong any more. What has rotted or was lost stays so.
+    pub fn recover(&self) {
+        self.change_troubles(|state| {
+            let was_well = state.troubles.to_string() == WELL && state.faults == DiskFaults::none();
+            state.troubles.clear();
+            state.faults = DiskFaults::none();
+            !was_well
+        });
+    }
+
+    /// Records how the disk behaves now, if `change` says that this is news.
+    fn change_troubles(&self, change: impl FnOnce(&mut State) -> bool) {
+        let mut state = self.lock();
+        if change(&mut state) {
+            let faults = state.troubles.to_string();
+            drop(state);
+            self.record(Event::Disk { node: self.0.node.clone(), faults });
+        }
+    }
+
+    /// A process begins.
+    pub fn begin_life(&self) {
+        self.lock().sync_failed = false;
+    }
+
+    /// Whether a sync of the present process has failed: what it did not sync is believed no more by a careful one.
+    pub fn has_failed_to_sync(&self) -> bool {
+        self.lock().sync_failed
+    }
+
+    /// Turns over one bit of what the stores hold, drawn by chance. No effect on an empty disk.
+    pub fn rot(&self) {
+        let mut state = self.lock();
+        let State { entries, chance, .. } = &mut *state;
+        let stores = entries.iter().filter_map(|(name, entry)| match entry {
+            Entry::Store(file) if lock_file(file).written_bytes() > 0 => Some((name, file)),
+            _ => None,
+        });
+        let stores: Vec<(&String, &Arc<Mutex<FileBytes>>)> = stores.collect();
+        if stores.is_empty() {
+            return;
+        }
+        let (name, file) = stores[chance.random_range(0..stores.len())];
+        let at = lock_file(file).rot(chance);
+        let faults = format!("has a rotten bit in {name} at byte {at}");
+        drop(state);
+        self.record(Event::Disk { node: self.0.node.clone(), faults });
+    }
+
+    /// A new disk in place of this one, with nothing on it. The node's processes must be dead.
+    pub fn lose(&self) {
+        self.lock().entries.clear();
+        self.record(Event::Disk { node: self.0.node.clone(), faults: "is lost, and an empty one in its place".into() });
     }
 
     /// Decides for every unsynced change whether the device had it. The node's processes must be dead.
@@ -145,7 +222,7 @@ impl SimDisk {
         let mut state = self.lock();
         let mut total = Duration::from_nanos(work.written_bytes * NANOS_PER_BYTE);
         for _ in 0..work.syncs {
-            total += state.chance.random_range(SYNC_MIN..SYNC_MAX) + state.slow_by;
+            total += state.chance.random_range(SYNC_MIN..SYNC_MAX) + state.troubles.slow_by();
         }
         total
     }
@@ -153,13 +230,14 @@ impl SimDisk {
     fn sync(&self, name: &str, file: &Mutex<FileBytes>) -> io::Result<()> {
         let mut state = self.lock();
         state.work.syncs += 1;
-        let (lies, fails) = (state.faults.sync_lies, state.faults.sync_fails);
+        let (lies, fails) = (state.faults.sync_lies, state.faults.sync_fails.max(state.troubles.fails()));
         let node = self.0.node.clone();
         if lies > 0.0 && state.chance.random_bool(lies) {
             self.record(Event::SyncLied { node, file: name.to_string() });
             return Ok(());
         }
         if fails > 0.0 && state.chance.random_bool(fails) {
+            state.sync_failed = true;
             self.record(Event::SyncFailed { node, file: name.to_string() });
             return Err(input_output_error());
         }
@@ -170,16 +248,17 @@ impl SimDisk {
         Ok(())
     }
 
-    /// Accounts for a write of `bytes` that makes the disk hold `growth` bytes more. Errors: `StorageFull`, or the
+    /// Accounts for a write of `bytes` that needs `growth` bytes of new blocks. Errors: `StorageFull`, or the
     /// injected failure.
     fn admit(&self, bytes: usize, growth: u64) -> io::Result<()> {
         let mut state = self.lock();
-        let fails = state.faults.write_fails;
+        let fails = state.faults.write_fails.max(state.troubles.fails());
         if fails > 0.0 && state.chance.random_bool(fails) {
             return Err(input_output_error());
         }
-        if let Some(capacity) = state.faults.capacity_bytes
-            && growth > 0
+        let capacities = state.faults.capacity_bytes.into_iter().chain(state.troubles.capacity_bytes());
+        if growth > 0
+            && let Some(capacity) = capacities.min()
             && state.used_bytes() + growth > capacity
         {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"));
@@ -229,7 +308,7 @@ impl State {
         let size = |entry: &Entry| match entry {
             Entry::Folder => 0,
             Entry::Small(bytes) => bytes.len() as u64,
-            Entry::Store(file) => lock_file(file).len(),
+            Entry::Store(file) => lock_file(file).allocated_bytes(),
         };
         self.entries.values().map(size).sum()
     }

@@ -2,8 +2,8 @@
 //!
 //! | fault | what we do | what the system promises under it |
 //! |---|---|---|
-//! | latency | each segment takes its link's latency, drawn per directed link, with a rare long tail; order within a stream holds | nothing depends on who is faster |
-//! | bandwidth | segments of one link queue behind each other | bounded memory, back-pressure |
+//! | latency | each segment takes its link's latency, drawn per directed link, with a rare long tail; order within a stream holds. A link may be slower ([`Trouble::Slow`]) or have a heavier tail ([`Trouble::Tail`]) for a while | nothing depends on who is faster |
+//! | bandwidth | segments of one link queue behind each other, at [`NetConfig::bytes_per_second`] or what a link was narrowed to ([`Trouble::Narrow`]) | bounded memory, back-pressure |
 //! | slow reader | a sender may have [`NetConfig::window_bytes`] unread or under way, then it waits | the same |
 //! | partition, also one-way | segments vanish: a connect hangs, an established stream stalls; after the heal it goes on with the retransmission delay that has built up | no wrong answers; statements fail or hang no longer than their deadlines |
 //! | loss | a segment arrives one retransmission later, and all behind it | as latency |
@@ -33,7 +33,7 @@ mod trouble;
 pub use door::NetDoor;
 pub use link::NetConfig;
 pub use stream::SimStream;
-pub use trouble::{Trouble, TroubleId, Troubles};
+pub use trouble::{Trouble, TroubleId, Troubles, time_on_the_wire};
 
 use super::record::{Crash, Name, Recorder};
 use super::time::Agenda;

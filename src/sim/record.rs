@@ -109,6 +109,19 @@ pub enum Event {
         to: Name,
         ppm: u32,
     },
+    /// No more bytes a second get through in this direction.
+    Narrowed {
+        from: Name,
+        to: Name,
+        bytes_per_second: u64,
+    },
+    /// So many of a million messages in this direction take up to so much longer.
+    Tailed {
+        from: Name,
+        to: Name,
+        ppm: u32,
+        by: Duration,
+    },
     /// A fault of this direction ended by itself; others may go on.
     Mended {
         from: Name,
@@ -153,7 +166,7 @@ pub enum Event {
         node: Name,
         fault: ClockFault,
     },
-    /// How the node's disk behaves from now on, in words.
+    /// How the node's disk behaves from now on, or what has happened to it, in words; [`WELL`] if nothing is wrong.
     Disk {
         node: Name,
         faults: String,
@@ -213,12 +226,17 @@ impl Event {
                 | Event::Cut { .. }
                 | Event::Slowed { .. }
                 | Event::Lossy { .. }
+                | Event::Narrowed { .. }
+                | Event::Tailed { .. }
                 | Event::SyncLied { .. }
                 | Event::SyncFailed { .. }
                 | Event::Clock { .. }
-        )
+        ) || matches!(self, Event::Disk { faults, .. } if faults != WELL)
     }
 }
+
+/// What [`Event::Disk`] says of a disk that nothing is wrong with.
+pub const WELL: &str = "is well";
 
 /// A probe's detail taken apart: subjects, and the places that each is about (none: the node that reached the probe).
 pub fn details(detail: &str) -> impl Iterator<Item = (&str, Vec<&str>)> {
@@ -258,6 +276,10 @@ impl fmt::Display for Event {
             Event::Cut { from, to } => write!(f, "{from} -> {to} cut"),
             Event::Slowed { from, to, by } => write!(f, "{from} -> {to} slowed by {by:?}"),
             Event::Lossy { from, to, ppm } => write!(f, "{from} -> {to} loses {ppm} ppm"),
+            Event::Narrowed { from, to, bytes_per_second } => {
+                write!(f, "{from} -> {to} narrowed to {bytes_per_second} bytes a second")
+            }
+            Event::Tailed { from, to, ppm, by } => write!(f, "{from} -> {to} has a tail: {ppm} ppm, up to {by:?}"),
             Event::Mended { from, to } => write!(f, "{from} -> {to} mended"),
             Event::Healed => write!(f, "network healed"),
             Event::Synced { node, file, changes, bytes, .. } => {
@@ -271,7 +293,7 @@ impl fmt::Display for Event {
                 write!(f, "{node} {file} after the power loss: {kept} sectors kept, {lost} lost, {torn} torn")
             }
             Event::Clock { node, fault } => write!(f, "{node} clock {fault}"),
-            Event::Disk { node, faults } => write!(f, "{node} disk: {faults}"),
+            Event::Disk { node, faults } => write!(f, "{node} disk {faults}"),
             Event::Probe { node, probe, detail } if detail.is_empty() => write!(f, "{node} reaches {probe}"),
             Event::Probe { node, probe, detail } => write!(f, "{node} reaches {probe}: {detail}"),
             Event::Struck { probe, fault } => write!(f, "strike at {probe}: {fault}"),

@@ -27,7 +27,7 @@ pub use run::{Run, run_simulation, simulate};
 
 use super::chance::{self, Stream, Turn};
 use super::clock::{ClockFault, NodeClock};
-use super::disk::{DiskDoor, DiskFaults, SimDisk};
+use super::disk::{DiskDoor, DiskFaults, DiskTrouble, SimDisk};
 use super::life::Life;
 use super::net::{Due, LifeNumber, NetConfig, NetDoor, Network, NodeIndex};
 use super::record::{Crash, Event, Name, Recorder};
@@ -55,6 +55,8 @@ pub struct WorldConfig {
     pub keep_events: usize,
     /// Where chance leaves the seed's way.
     pub turn: Option<Turn>,
+    /// A process that ends by itself is started again after so long, as by a supervisor. `None`: it stays down.
+    pub supervised: Option<Duration>,
 }
 
 impl Default for WorldConfig {
@@ -66,6 +68,7 @@ impl Default for WorldConfig {
             time_limit: Duration::from_secs(24 * 3600),
             keep_events: 1_000,
             turn: None,
+            supervised: None,
         }
     }
 }
@@ -105,6 +108,8 @@ struct Node {
     lives: LifeNumber,
     init: Option<Init>,
     running: Option<Process>,
+    /// The last process ended by itself, and nothing has happened to the machine since.
+    exited: bool,
 }
 
 struct Process {
@@ -277,12 +282,15 @@ impl World {
                 lives: 0,
                 init: None,
                 running: None,
+                exited: false,
             }
         })
     }
 
     fn boot(&self, node: &mut Node) -> Host {
         node.lives += 1;
+        node.exited = false;
+        node.disk.begin_life();
         let (life, number) = (Life::begin(), node.lives);
         let executor = self.0.runtime.create_node().name(format!("{}#{number}", node.name)).build();
         let stream = |purpose: &str| self.stream(&format!("{purpose}/{}/{number}", node.name));
@@ -338,6 +346,18 @@ impl World {
         let node = nodes.get_mut(&**name).expect("a process has a machine");
         self.end_process(node);
         self.0.network.crash(node.index, Crash::Process);
+        node.exited = true;
+        let lives = node.lives;
+        drop(nodes);
+        if let Some(pause) = self.0.config.supervised {
+            let name = name.to_string();
+            self.later(pause, move |world| {
+                let waits = lock(&world.0.nodes).get(&name).is_some_and(|node| node.exited && node.lives == lives);
+                if waits {
+                    world.restart(&name);
+                }
+            });
+        }
     }
 
     /// Shuts all doors of the process, then has the executor drop its tasks.

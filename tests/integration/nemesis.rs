@@ -128,6 +128,47 @@ fn a_slow_link_adds_its_time_until_it_is_healed() {
 }
 
 #[test]
+fn a_narrow_link_and_one_with_a_tail_delay_until_they_are_healed() {
+    tell(|mut stage, client| async move {
+        let took = async |sql: &str| {
+            let start = Instant::now();
+            client.ask(sql).await.unwrap();
+            start.elapsed()
+        };
+        // The answer alone has 30,000 bytes.
+        let long = "SELECT repeat('x', 30000)";
+        stage.strike(&fault("bandwidth an -> client 100kB/s")).await?;
+        assert!(took(long).await >= Duration::from_millis(280));
+        stage.strike(&fault("heal")).await?;
+        stage.strike(&fault("tail client | an 100% by 100ms for 2s")).await?;
+        let mut total = Duration::ZERO;
+        for _ in 0..10 {
+            total += took("SELECT 1").await;
+        }
+        assert!(total >= Duration::from_millis(300), "{total:?}");
+        stage.finish().await
+    });
+}
+
+#[test]
+fn all_nodes_die_at_once_and_are_back() {
+    tell(|mut stage, client| async move {
+        stage.strike(&fault("crash-all for 300ms")).await?;
+        assert!(client.ask("SELECT 1").await.is_err());
+        let start = Instant::now();
+        loop {
+            assert!(start.elapsed() < Duration::from_secs(30), "the site is not back");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let address = stage.address("an").expect("there is always one");
+            let Ok(connection) = Connection::open(stage.host(), &address).await else { continue };
+            if Client(Arc::new(connection)).ask(COUNT).await.is_ok_and(|count| count == "20") {
+                return stage.finish().await;
+            }
+        }
+    });
+}
+
+#[test]
 fn faults_strike_in_the_background_and_end_by_themselves() {
     tell(|mut stage, client| async move {
         // Two on one link; the story goes on at once, and only both ends make it whole.
@@ -194,6 +235,10 @@ fn a_fault_of_a_node_that_is_not_there_is_an_error() {
 fn what_processes_cannot_do_is_skipped_with_the_reason() {
     for (line, why) in [
         ("crash an at txn.decided", "loopback cannot strike at a probe: its servers are processes of their own"),
+        (
+            "full-disk node0 for 1s",
+            "loopback cannot do \"full-disk node0\": the disk is that of the machine the tests run on",
+        ),
         ("clock client +1h", "loopback cannot do \"clock client +1h\": the client is the process that plays the story"),
     ] {
         let scenario = parse("cannot.slt", &format!("cluster data=0\n\nnemesis {line}\n")).unwrap();

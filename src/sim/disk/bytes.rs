@@ -2,9 +2,10 @@
 
 use super::super::chance::Stream;
 use super::super::fingerprint::Fingerprint;
-use super::SECTOR_BYTES;
+use super::{BLOCK_BYTES, SECTOR_BYTES};
 use rand::Rng;
 use std::hash::Hasher;
+use std::ops::Range;
 
 /// A file's live bytes and its unsynced changes in order.
 ///
@@ -18,6 +19,8 @@ pub struct FileBytes {
     unsynced: Vec<Change>,
     unsynced_bytes: usize,
     contents: Fingerprint,
+    /// Of each block, whether it has been written: one that has not is a hole and takes no room.
+    allocated: Vec<bool>,
     /// The handle that holds the lock on the whole file, and its process.
     pub locked_by: Option<(u64, super::super::life::Life)>,
 }
@@ -71,6 +74,12 @@ impl Outcome {
     }
 }
 
+/// Numbers of the blocks that a range lies in.
+fn blocks(offset: usize, length: usize) -> Range<usize> {
+    let first = offset / BLOCK_BYTES;
+    if length == 0 { first..first } else { first..(offset + length).div_ceil(BLOCK_BYTES) }
+}
+
 impl FileBytes {
     pub fn len(&self) -> u64 {
         self.live.len() as u64
@@ -86,6 +95,33 @@ impl FileBytes {
         self.live.get(offset..offset.checked_add(length)?)
     }
 
+    /// Room that the file takes on the disk.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.allocated.iter().filter(|block| **block).count() as u64 * BLOCK_BYTES as u64
+    }
+
+    /// Room that a write there would take.
+    pub fn growth(&self, offset: u64, length: usize) -> u64 {
+        let blocks = blocks(usize::try_from(offset).unwrap_or(usize::MAX), length);
+        blocks.filter(|block| !self.allocated.get(*block).is_some_and(|there| *there)).count() as u64
+            * BLOCK_BYTES as u64
+    }
+
+    /// Bytes in blocks that are no holes, at most up to the end of the file.
+    pub fn written_bytes(&self) -> u64 {
+        self.allocated_bytes().min(self.len())
+    }
+
+    /// Turns over one bit that is not in a hole; returns its byte. There must be one.
+    pub fn rot(&mut self, chance: &mut Stream) -> usize {
+        let blocks: Vec<usize> = (0..self.allocated.len()).filter(|block| self.allocated[*block]).collect();
+        let block = blocks[chance.random_range(0..blocks.len())];
+        let end = ((block + 1) * BLOCK_BYTES).min(self.live.len());
+        let at = chance.random_range(block * BLOCK_BYTES..end);
+        self.live[at] ^= 1 << chance.random_range(0..8);
+        at
+    }
+
     /// Grows the file where the range goes beyond its end.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) {
         let offset = usize::try_from(offset).expect("a file in memory is smaller than the address space");
@@ -93,6 +129,11 @@ impl FileBytes {
         if end > self.live.len() {
             self.resize(end as u64);
         }
+        let touched = blocks(offset, bytes.len());
+        if self.allocated.len() < touched.end {
+            self.allocated.resize(touched.end, false);
+        }
+        self.allocated[touched].fill(true);
         let range = &mut self.live[offset..end];
         let other = range.to_vec();
         range.copy_from_slice(bytes);
@@ -108,6 +149,7 @@ impl FileBytes {
         let other_len = self.live.len();
         let cut = if len < other_len { self.live[len..].to_vec() } else { Vec::new() };
         self.live.resize(len, 0);
+        self.allocated.truncate(len.div_ceil(BLOCK_BYTES));
         self.contents.write_usize(len);
         self.unsynced.push(Change::Resize { other_len, cut });
     }
@@ -136,6 +178,7 @@ impl FileBytes {
             }
         }
         self.sync();
+        self.allocated.resize(self.live.len().div_ceil(BLOCK_BYTES), false);
         self.locked_by = None;
         outcome
     }

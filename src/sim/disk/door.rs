@@ -134,8 +134,8 @@ impl StorageBackend for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.life.check()?;
-        let growth = len.saturating_sub(lock_file(&self.bytes).len());
-        self.disk.admit(0, growth)?;
+        // A hole takes no room.
+        self.disk.admit(0, 0)?;
         lock_file(&self.bytes).resize(len);
         Ok(())
     }
@@ -147,7 +147,7 @@ impl StorageBackend for SimFile {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.life.check()?;
-        let growth = (offset + data.len() as u64).saturating_sub(lock_file(&self.bytes).len());
+        let growth = lock_file(&self.bytes).growth(offset, data.len());
         self.disk.admit(data.len(), growth)?;
         lock_file(&self.bytes).write(offset, data);
         Ok(())

@@ -228,11 +228,15 @@ fn small_files_and_folders_behave_like_the_real_ones() {
 fn a_full_disk_refuses_and_a_failing_one_errs() {
     let disk = disk(1);
     let file = DiskDoor::new(disk.clone(), Life::begin()).open("f").unwrap();
-    disk.set_faults(DiskFaults { capacity_bytes: Some(1_000), ..DiskFaults::none() });
-    file.set_len(900).unwrap();
-    assert_eq!(file.set_len(1_100).unwrap_err().kind(), io::ErrorKind::StorageFull);
-    assert_eq!(file.write(950, &[1; 100]).unwrap_err().kind(), io::ErrorKind::StorageFull);
-    file.write(0, &[1; 900]).expect("no growth");
+    let block = BLOCK_BYTES as u64;
+    disk.set_faults(DiskFaults { capacity_bytes: Some(2 * block), ..DiskFaults::none() });
+    file.set_len(100 * block).expect("a hole takes no room");
+    file.write(50 * block - 1, &[1; 2]).expect("two blocks");
+    assert_eq!(file.write(0, &[1]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    file.write(49 * block, &[1; 2 * BLOCK_BYTES]).expect("no more blocks");
+    file.set_len(50 * block).expect("one block is free again");
+    file.write(0, &[1; BLOCK_BYTES]).expect("and can be used");
+    assert_eq!(file.write(block, &[1]).unwrap_err().kind(), io::ErrorKind::StorageFull);
     disk.set_faults(DiskFaults { sync_fails: 1.0, ..DiskFaults::none() });
     assert!(file.sync_data().is_err());
     disk.set_faults(DiskFaults { write_fails: 1.0, ..DiskFaults::none() });
@@ -240,6 +244,143 @@ fn a_full_disk_refuses_and_a_failing_one_errs() {
     let mut first = [0];
     file.read(0, &mut first).unwrap();
     assert_eq!(first, [1]);
+}
+
+#[test]
+fn a_trouble_that_ends_takes_only_its_own_away() {
+    let disk = disk(1);
+    let door = DiskDoor::new(disk.clone(), Life::begin());
+    let file = door.open("f").unwrap();
+    file.write(0, &[1; 10]).unwrap();
+    disk.trouble(1, DiskTrouble::Full { leaving_bytes: 0 });
+    disk.trouble(2, DiskTrouble::Full { leaving_bytes: 2 * BLOCK_BYTES as u64 });
+    file.write(10, &[1; 10]).expect("the block is there");
+    let far = BLOCK_BYTES as u64;
+    assert_eq!(file.write(far, &[1; 10]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(door.write("small", b"x").unwrap_err().kind(), io::ErrorKind::StorageFull);
+    disk.mend(1);
+    file.write(far, &[1; 10]).expect("the other one has left room");
+    disk.trouble(3, DiskTrouble::Failing(1.0));
+    assert!(file.write(0, &[1]).is_err() && file.sync_data().is_err() && disk.has_failed_to_sync());
+    disk.recover();
+    file.write(9 * far, &[1; 2 * BLOCK_BYTES]).expect("nothing is wrong any more");
+    file.sync_data().unwrap();
+    assert!(disk.has_failed_to_sync(), "the process remembers");
+    disk.begin_life();
+    assert!(!disk.has_failed_to_sync());
+}
+
+#[test]
+fn a_slow_disk_takes_longer_for_each_sync() {
+    let disk = disk(1);
+    let work = Work { syncs: 3, written_bytes: 0 };
+    assert!(disk.time_for(work) < 3 * SYNC_MAX);
+    disk.trouble(1, DiskTrouble::Slow(Duration::from_millis(50)));
+    assert!(disk.time_for(work) > Duration::from_millis(150));
+    disk.mend(1);
+    assert!(disk.time_for(work) < 3 * SYNC_MAX);
+}
+
+/// A store on a disk that fails now and then, written to as a careful program does: an error, and it is opened anew; a
+/// failed sync, and its process begins anew. What was acknowledged is there, whatever happens to the power.
+fn survives_a_failing_disk(seed: u64) -> Result<(u32, u32), String> {
+    let disk = disk(seed);
+    let mut chance = stream(seed, "workload");
+    let mut life = Life::begin();
+    drop(open(&disk, &life).map_err(|error| error.to_string())?);
+    let mut acknowledged = Rows::new();
+    let (mut commits, mut errors) = (0, 0);
+    for round in 0..30 {
+        let trouble = match chance.random_range(0..3) {
+            0 => DiskTrouble::Failing(0.05),
+            1 => DiskTrouble::Full { leaving_bytes: chance.random_range(0..200_000) },
+            _ => DiskTrouble::Slow(Duration::from_millis(1)),
+        };
+        disk.trouble(round, trouble);
+        let changes = plan(&mut chance);
+        let next = applied(&changes, &acknowledged);
+        let done = open(&disk, &life).is_ok_and(|database| commit(&database, &changes).is_ok());
+        disk.mend(round);
+        if done {
+            (acknowledged, commits) = (next.clone(), commits + 1);
+        }
+        if disk.has_failed_to_sync() || chance.random_bool(0.2) {
+            life.end();
+            if chance.random_bool(0.5) {
+                disk.lose_power();
+            }
+            life = Life::begin();
+            disk.begin_life();
+        }
+        let database = open(&disk, &life).map_err(|error| format!("round {round} does not open: {error}"))?;
+        let found = rows(&database);
+        if found != acknowledged && (done || found != next) {
+            return Err(format!("round {round}: the rows are neither the acknowledged ones nor the next"));
+        }
+        errors += u32::from(!done);
+        acknowledged = found;
+    }
+    Ok((commits, errors))
+}
+
+#[test]
+fn what_redb_acknowledged_survives_a_failing_and_a_full_disk() {
+    let (mut commits, mut errors) = (0, 0);
+    for seed in 0..30 {
+        let done = survives_a_failing_disk(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        (commits, errors) = (commits + done.0, errors + done.1);
+    }
+    assert!(commits > 300 && errors > 100, "{commits} commits and {errors} errors prove nothing");
+}
+
+#[test]
+fn rot_turns_over_one_bit_of_what_was_written() {
+    for seed in 0..50 {
+        let disk = disk(seed);
+        let door = DiskDoor::new(disk.clone(), Life::begin());
+        disk.rot();
+        door.write("small", b"is not a store").unwrap();
+        let file = door.open("f").unwrap();
+        file.set_len(20_000).unwrap();
+        file.write(10_000, &[0; 100]).unwrap();
+        file.sync_data().unwrap();
+        disk.rot();
+        disk.lose_power();
+        let bytes = door.read("f").unwrap();
+        let flipped: u32 = bytes.iter().map(|byte| byte.count_ones()).sum();
+        let at = bytes.iter().position(|byte| *byte != 0).expect("one bit");
+        assert_eq!(flipped, 1);
+        assert!((2 * BLOCK_BYTES..3 * BLOCK_BYTES).contains(&at), "{at} lies in a hole");
+        assert_eq!(door.read("small").unwrap(), b"is not a store");
+    }
+}
+
+/// A control: rot is not harmless, and nobody promises anything yet.
+#[test]
+fn rot_in_a_store_is_noticed_in_some_seeds() {
+    let noticed = |seed| {
+        let disk = disk(seed);
+        let mut chance = stream(seed, "workload");
+        let changes = plan(&mut chance);
+        commit(&open(&disk, &Life::begin()).unwrap(), &changes).unwrap();
+        (0..20).for_each(|_| disk.rot());
+        let read = || open(&disk, &Life::begin()).map(|database| rows(&database));
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+        !matches!(found, Ok(Ok(found)) if found == applied(&changes, &Rows::new()))
+    };
+    let count = (0..20).filter(|&seed| noticed(seed)).count();
+    assert!(count > 5, "only {count} of 20 seeds noticed");
+}
+
+#[test]
+fn a_lost_disk_is_empty() {
+    let disk = disk(1);
+    let door = DiskDoor::new(disk.clone(), Life::begin());
+    door.write("a/b", b"one").unwrap();
+    door.open("f").unwrap().write(0, b"two").unwrap();
+    disk.lose();
+    assert!(door.list("").unwrap().is_empty());
+    assert_eq!(door.open("f").unwrap().len().unwrap(), 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One direction between two machines, and the arithmetic of lateness.
 
 use super::super::chance::Stream;
-use super::trouble::Troubles;
+use super::trouble::{Troubles, time_on_the_wire};
 use crate::limits;
 use rand::Rng;
 use std::time::Duration;
@@ -72,9 +72,15 @@ impl Link {
         if self.local {
             return now + self.chance.random_range(config.loopback_min..=config.loopback_max);
         }
-        let wire_nanos = bytes as u64 * 1_000_000_000 / config.bytes_per_second.max(1);
-        self.busy_until = self.busy_until.max(now) + Duration::from_nanos(wire_nanos);
+        let narrowed = self.troubles.bytes_per_second().unwrap_or(u64::MAX);
+        let on_the_wire = time_on_the_wire(bytes, config.bytes_per_second.min(narrowed));
+        self.busy_until = self.busy_until.max(now) + on_the_wire;
         let mut arrival = self.busy_until + self.latency(config) + self.troubles.slow_by();
+        if let Some((chance, by)) = self.troubles.tail()
+            && self.chance.random_bool(chance)
+        {
+            arrival += self.chance.random_range(Duration::ZERO..=by);
+        }
         let loss = self.troubles.loss();
         if loss > 0.0 && self.chance.random_bool(loss) {
             arrival += config.retransmit_first;
@@ -105,6 +111,7 @@ pub fn next_retransmission(lost: Duration, now: Duration, config: &NetConfig) ->
 #[cfg(test)]
 mod tests {
     use super::super::super::chance::stream;
+    use super::super::trouble::Trouble;
     use super::*;
 
     #[test]
@@ -123,6 +130,30 @@ mod tests {
         let mut link = Link::new(stream(1, "net/an>dn1"), false);
         link.arrival(Duration::ZERO, 125_000_000, &config);
         assert!(link.arrival(Duration::ZERO, 1, &config) > Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_narrowed_link_takes_its_time_and_is_as_wide_as_before_when_that_is_over() {
+        let config = NetConfig { tail_chance: 0.0, ..NetConfig::default() };
+        let mut link = Link::new(stream(1, "net/an>dn1"), false);
+        link.troubles.add(1, Trouble::Narrow(100_000));
+        assert!(link.arrival(Duration::ZERO, 50_000, &config) > Duration::from_millis(500));
+        assert!(link.arrival(Duration::ZERO, 50_000, &config) > Duration::from_secs(1), "they queue");
+        link.troubles.remove(1);
+        let later = Duration::from_secs(10);
+        assert!(link.arrival(later, 50_000, &config) < later + Duration::from_millis(2));
+    }
+
+    #[test]
+    fn a_tail_delays_as_many_as_it_says() {
+        let config = NetConfig { tail_chance: 0.0, ..NetConfig::default() };
+        let mut link = Link::new(stream(1, "net/an>dn1"), false);
+        let by = Duration::from_millis(300);
+        link.troubles.add(1, Trouble::Tail { chance: 0.1, by });
+        let taken: Vec<Duration> = (0..2_000).map(|_| link.arrival(Duration::ZERO, 0, &config)).collect();
+        assert!(taken.iter().all(|one| *one <= config.latency_max + by));
+        let late = taken.iter().filter(|one| **one > config.latency_max).count();
+        assert!((120..280).contains(&late), "{late} of 2,000");
     }
 
     #[test]

@@ -167,6 +167,13 @@ impl State {
                 let ppm = (chance * 1e6) as u32;
                 self.recorder.record(Event::Lossy { from: from_name, to: to_name, ppm });
             }
+            Trouble::Narrow(bytes_per_second) => {
+                self.recorder.record(Event::Narrowed { from: from_name, to: to_name, bytes_per_second });
+            }
+            Trouble::Tail { chance, by } => {
+                let ppm = (chance * 1e6) as u32;
+                self.recorder.record(Event::Tailed { from: from_name, to: to_name, ppm, by });
+            }
         }
     }
 

@@ -330,6 +330,37 @@ fn loss_and_slow_links_only_delay() {
 }
 
 #[test]
+fn a_narrow_link_holds_its_sender_back_and_a_tail_only_delays() {
+    tell(|world| async move {
+        let (client, mut stream) = talking(&world).await;
+        let ends = (String::from("client"), String::from("dn1"));
+        let narrow = Fault::Narrow { from: ends.0.clone(), to: ends.1.clone(), bytes_per_second: 100_000 };
+        world.inflict(&Fault::For(Duration::from_secs(60), Box::new(narrow)));
+        let start = client.monotonic();
+        let mut sent = 0;
+        // The window fills at once; what comes behind it waits for the wire.
+        while sent < 1_000_000 {
+            let chunk = [7; 1_000];
+            stream.write_all(&chunk).await.unwrap();
+            let mut back = [0; 1_000];
+            stream.read_exact(&mut back).await.unwrap();
+            sent += 10 * chunk.len();
+        }
+        let took = client.monotonic() - start;
+        assert!(took >= Duration::from_secs(1), "100 kB at 100 kB a second took {took:?}");
+        world.heal();
+        let tail = Fault::Tail { from: ends.0, to: ends.1, chance: 1.0, by: Duration::from_millis(300) };
+        world.inflict(&tail);
+        let start = client.monotonic();
+        for _ in 0..20 {
+            ask(&mut stream, "late").await.unwrap();
+        }
+        let each = (client.monotonic() - start) / 20;
+        assert!((Duration::from_millis(50)..Duration::from_millis(300)).contains(&each), "{each:?}");
+    });
+}
+
+#[test]
 fn a_listener_that_goes_away_resets_whom_it_did_not_accept() {
     tell(|world| async move {
         world.start("dn1", |host| async move {

@@ -18,6 +18,10 @@ pub enum Trouble {
     Slow(Duration),
     /// The chance that a segment must be sent twice, 0 to 1. The latest one counts.
     Lossy(f64),
+    /// No more bytes a second get through. The lowest one counts.
+    Narrow(u64),
+    /// The chance, 0 to 1, that a segment takes up to so much longer. The latest one counts.
+    Tail { chance: f64, by: Duration },
 }
 
 /// All that is wrong with one direction of a link; empty when it is whole.
@@ -59,6 +63,28 @@ impl Troubles {
         });
         latest.unwrap_or(0.0)
     }
+
+    /// `None` if nobody has narrowed it.
+    pub fn bytes_per_second(&self) -> Option<u64> {
+        let narrow = self.0.values().filter_map(|trouble| match trouble {
+            Trouble::Narrow(bytes_per_second) => Some((*bytes_per_second).max(1)),
+            _ => None,
+        });
+        narrow.min()
+    }
+
+    /// The chance of a long tail, 0 to 1, and how long it may be at most.
+    pub fn tail(&self) -> Option<(f64, Duration)> {
+        self.0.values().rev().find_map(|trouble| match trouble {
+            Trouble::Tail { chance, by } => Some((*chance, *by)),
+            _ => None,
+        })
+    }
+}
+
+/// How long so many bytes keep a wire of this width busy.
+pub fn time_on_the_wire(bytes: usize, bytes_per_second: u64) -> Duration {
+    Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / bytes_per_second.max(1))
 }
 
 #[cfg(test)]
@@ -86,5 +112,19 @@ mod tests {
         assert_eq!(troubles.slow_by(), Duration::from_millis(50));
         troubles.heal();
         assert_eq!((troubles.slow_by(), troubles.loss()), (Duration::ZERO, 0.0));
+    }
+
+    #[test]
+    fn the_narrowest_place_counts() {
+        let mut troubles = Troubles::default();
+        assert_eq!((troubles.bytes_per_second(), troubles.tail()), (None, None));
+        troubles.add(1, Trouble::Narrow(1_000));
+        troubles.add(2, Trouble::Narrow(5_000));
+        troubles.add(3, Trouble::Tail { chance: 0.1, by: Duration::from_secs(1) });
+        assert_eq!(troubles.bytes_per_second(), Some(1_000));
+        assert_eq!(troubles.tail(), Some((0.1, Duration::from_secs(1))));
+        troubles.remove(1);
+        assert_eq!(troubles.bytes_per_second(), Some(5_000));
+        assert_eq!(time_on_the_wire(2_500, 5_000), Duration::from_millis(500));
     }
 }

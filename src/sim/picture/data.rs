@@ -36,7 +36,7 @@ const WAY: &[(&str, char)] = &[("from", 's'), ("to", 's')];
 const NODE: &[(&str, char)] = &[("node", 's')];
 const FILE: &[(&str, char)] = &[("node", 's'), ("file", 's')];
 
-pub(super) const KINDS: [Kind; 32] = [
+pub(super) const KINDS: [Kind; 34] = [
     kind("started", "nodes", &[("node", 's'), ("life", 'n')], "{node} starts, life {life}"),
     kind("exited", "nodes", NODE, "{node} exits"),
     kind("crashed", "faults", &[("node", 's'), ("how", 's')], "{node} {how}"),
@@ -71,6 +71,18 @@ pub(super) const KINDS: [Kind; 32] = [
     kind("cut", "faults", WAY, "{from} → {to} cut"),
     kind("slowed", "faults", &[("from", 's'), ("to", 's'), ("by", 'd')], "{from} → {to} slowed by {by}"),
     kind("lossy", "faults", &[("from", 's'), ("to", 's'), ("ppm", 'n')], "{from} → {to} loses {ppm} ppm"),
+    kind(
+        "narrowed",
+        "faults",
+        &[("from", 's'), ("to", 's'), ("rate", 'n')],
+        "{from} → {to} carries {rate} bytes a second",
+    ),
+    kind(
+        "tailed",
+        "faults",
+        &[("from", 's'), ("to", 's'), ("ppm", 'n'), ("by", 'd')],
+        "{from} → {to} has a tail: {ppm} ppm, up to {by}",
+    ),
     kind("mended", "faults", &[("from", 's'), ("to", 's')], "{from} → {to} mended"),
     kind("healed", "faults", &[], "network healed"),
     kind(
@@ -90,7 +102,7 @@ pub(super) const KINDS: [Kind; 32] = [
         "{node} {file} after the power loss: {kept} sectors kept, {lost} lost, {torn} torn",
     ),
     kind("clock", "faults", &[("node", 's'), ("change", 's'), ("what", 's'), ("amount", 'n')], "{node} clock {change}"),
-    kind("disk", "faults", &[("node", 's'), ("faults", 's')], "{node} disk: {faults}"),
+    kind("disk", "faults", &[("node", 's'), ("faults", 's')], "{node} disk {faults}"),
     kind("probe", "probes", &[("node", 's'), ("probe", 's'), ("detail", 's')], "{node} {probe} {detail}"),
     kind("struck", "faults", &[("probe", 's'), ("fault", 's')], "strike at {probe}: {fault}"),
     kind("panicked", "verdicts", &[("node", 's'), ("task", 's'), ("message", 's')], "{node} {task} panics: {message}"),
@@ -226,6 +238,8 @@ fn name_of(event: &Event) -> &'static str {
         Event::Cut { .. } => "cut",
         Event::Slowed { .. } => "slowed",
         Event::Lossy { .. } => "lossy",
+        Event::Narrowed { .. } => "narrowed",
+        Event::Tailed { .. } => "tailed",
         Event::Mended { .. } => "mended",
         Event::Healed => "healed",
         Event::Synced { .. } => "synced",
@@ -273,6 +287,8 @@ fn fields(to: &mut Fields<'_>, at: u64, event: &Event) {
         Event::Stalled { from, to: other, connection } => to.s(from).s(other).n(*connection),
         Event::Cut { from, to: other } | Event::Mended { from, to: other } => to.s(from).s(other),
         Event::Lossy { from, to: other, ppm } => to.s(from).s(other).n(u64::from(*ppm)),
+        Event::Narrowed { from, to: other, bytes_per_second } => to.s(from).s(other).n(*bytes_per_second),
+        Event::Tailed { from, to: other, ppm, by } => to.s(from).s(other).n(u64::from(*ppm)).n(nanos(*by)),
         Event::Slowed { from, to: other, by } => to.s(from).s(other).n(nanos(*by)),
         Event::Healed => to,
         Event::Synced { node, file, changes, bytes, .. } => to.s(node).s(file).n(*changes as u64).n(*bytes as u64),

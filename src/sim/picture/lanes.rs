@@ -84,6 +84,8 @@ fn named(event: &Event) -> ([Option<&Name>; 2], Whose) {
         | Event::Cut { from, to }
         | Event::Mended { from, to }
         | Event::Lossy { from, to, .. }
+        | Event::Narrowed { from, to, .. }
+        | Event::Tailed { from, to, .. }
         | Event::Slowed { from, to, .. } => ([Some(from), Some(to)], Whose::Node),
         Event::Invoked { client, .. } | Event::Completed { client, .. } => ([Some(client), None], Whose::Client),
         Event::Healed | Event::Struck { .. } | Event::Checked { .. } | Event::Violated { .. } | Event::Note { .. } => {

@@ -177,6 +177,8 @@ fn one_of_each() -> Vec<Event> {
         cut("an", "dn1"),
         Event::Slowed { from: from.clone(), to: to.clone(), by: Duration::from_millis(3) },
         Event::Lossy { from: from.clone(), to: to.clone(), ppm: 5 },
+        Event::Narrowed { from: from.clone(), to: to.clone(), bytes_per_second: 1_000 },
+        Event::Tailed { from: from.clone(), to: to.clone(), ppm: 5, by: Duration::from_millis(3) },
         Event::Mended { from, to },
         Event::Healed,
         Event::Synced { node: node.clone(), file: file.clone(), changes: 1, bytes: 2, digest: 3 },

@@ -184,7 +184,9 @@ impl Sheet<'_> {
                 self.set(node, Rail::Up);
                 self.across(at, '═', &event.to_string());
             }
-            Event::Lossy { .. } | Event::Mended { .. } => self.across(at, '═', &event.to_string()),
+            Event::Lossy { .. } | Event::Narrowed { .. } | Event::Tailed { .. } | Event::Mended { .. } => {
+                self.across(at, '═', &event.to_string());
+            }
             Event::Slowed { .. } | Event::Healed | Event::Clock { .. } | Event::Disk { .. } | Event::Struck { .. } => {
                 self.across(at, '═', &event.to_string());
             }

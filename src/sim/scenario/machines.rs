@@ -10,6 +10,7 @@ use super::{Fault, Links, Nemesis, Scenario, When, WorldKind};
 use crate::host::Host;
 use crate::sim::chance::Stream;
 use crate::sim::clock::ClockFault;
+use crate::sim::disk::DiskTrouble;
 use crate::sim::record::{Crash, Moment, Recorder};
 use crate::sim::world::{self, StrikeId, World, WorldConfig, simulate};
 use async_trait::async_trait;
@@ -65,8 +66,25 @@ impl Machines {
             let pairs = links.pairs().into_iter();
             world::Fault::All(pairs.map(|(from, to)| fault(from.to_string(), to.to_string())).collect())
         };
+        let disk = |name: &String, trouble| world::Fault::DiskTrouble { whom: whom(name), trouble };
         let fault = match &nemesis.fault {
             Fault::Crash(name) => world::Fault::crash(name, Crash::PowerLoss),
+            Fault::CrashAll => {
+                let nodes = known.iter().filter(|node| *node != CLIENT);
+                world::Fault::All(nodes.map(|node| world::Fault::crash(node, Crash::PowerLoss)).collect())
+            }
+            Fault::FullDisk(name, leaving_bytes) => disk(name, DiskTrouble::Full { leaving_bytes: *leaving_bytes }),
+            Fault::SlowDisk(name, by) => disk(name, DiskTrouble::Slow(*by)),
+            Fault::FailingDisk(name, ppm) => disk(name, DiskTrouble::Failing(f64::from(*ppm) / 1e6)),
+            Fault::Rot(name) => world::Fault::Rot { whom: whom(name) },
+            Fault::LoseDisk(name) => world::Fault::LoseDisk { whom: whom(name) },
+            Fault::Bandwidth(links, rate) => {
+                each(links, &|from, to| world::Fault::Narrow { from, to, bytes_per_second: *rate })
+            }
+            Fault::Tail(links, ppm, by) => {
+                let chance = f64::from(*ppm) / 1e6;
+                each(links, &|from, to| world::Fault::Tail { from, to, chance, by: *by })
+            }
             Fault::Kill(name) => world::Fault::crash(name, Crash::Process),
             Fault::Restart(name) => world::Fault::restart(name),
             Fault::Pause(name) => world::Fault::Pause { whom: whom(name) },

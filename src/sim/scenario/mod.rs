@@ -17,7 +17,7 @@ pub mod run;
 pub mod session;
 pub mod stage;
 
-use crate::units::exact;
+use crate::units::{exact, exact_bytes};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -172,6 +172,22 @@ pub enum Fault {
     Slow(Links, Duration),
     /// So many of a million messages must be sent twice.
     Lose(Links, u32),
+    /// No more bytes a second get through.
+    Bandwidth(Links, u64),
+    /// So many of a million messages take up to so much longer.
+    Tail(Links, u32, Duration),
+    /// All nodes at once: power loss in the simulation, SIGKILL elsewhere.
+    CrashAll,
+    /// The disk takes so many bytes more, then it is full.
+    FullDisk(String, u64),
+    /// Each sync of the disk takes so much longer.
+    SlowDisk(String, Duration),
+    /// So many of a million writes and syncs fail.
+    FailingDisk(String, u32),
+    /// One bit on the disk turns over.
+    Rot(String),
+    /// The machine loses its power and its disk; it comes back with an empty one.
+    LoseDisk(String),
     Heal,
     /// Everything is well again: links, crashed and paused nodes, clocks, disks; what was armed is forgotten.
     Recover,
@@ -191,6 +207,14 @@ pub enum Links {
 }
 
 impl Links {
+    /// All that are named.
+    fn nodes(&self) -> Vec<&str> {
+        match self {
+            Links::Between(groups) => groups.iter().flatten().map(String::as_str).collect(),
+            Links::OneWay(from, to) => [from].into_iter().chain(to).map(String::as_str).collect(),
+        }
+    }
+
     /// Every direction of its own: from, to.
     pub fn pairs(&self) -> Vec<(&str, &str)> {
         match self {
@@ -209,7 +233,8 @@ impl Links {
 impl Fault {
     /// Whether it may be followed by `for`: a clock that went wrong does not come right by itself.
     pub fn can_end(&self) -> bool {
-        !matches!(self, Fault::Restart(_) | Fault::Resume(_) | Fault::Heal | Fault::Clock(..) | Fault::Drift(..))
+        let lasting = matches!(self, Fault::Clock(..) | Fault::Drift(..) | Fault::Rot(_));
+        !lasting && !matches!(self, Fault::Restart(_) | Fault::Resume(_) | Fault::Heal)
     }
 
     /// The ways that it is about, if it is about any.
@@ -218,6 +243,7 @@ impl Fault {
             Fault::Partition(groups) => Some(Links::Between(groups.clone())),
             Fault::OneWay(from, to) => Some(Links::OneWay(from.clone(), to.clone())),
             Fault::Slow(links, _) | Fault::Lose(links, _) => Some(links.clone()),
+            Fault::Bandwidth(links, _) | Fault::Tail(links, ..) => Some(links.clone()),
             _ => None,
         }
     }
@@ -227,14 +253,20 @@ impl Fault {
         match self {
             Fault::Crash(node) | Fault::Kill(node) | Fault::Restart(node) => vec![node],
             Fault::Pause(node) | Fault::Resume(node) | Fault::Clock(node, _) | Fault::Drift(node, _) => vec![node],
-            Fault::Partition(groups)
-            | Fault::Slow(Links::Between(groups), _)
-            | Fault::Lose(Links::Between(groups), _) => groups.iter().flatten().map(String::as_str).collect(),
-            Fault::OneWay(from, to)
-            | Fault::Slow(Links::OneWay(from, to), _)
-            | Fault::Lose(Links::OneWay(from, to), _) => [from].into_iter().chain(to).map(String::as_str).collect(),
-            Fault::Heal | Fault::Recover => vec![],
+            Fault::FullDisk(node, _) | Fault::SlowDisk(node, _) | Fault::FailingDisk(node, _) => vec![node],
+            Fault::Rot(node) | Fault::LoseDisk(node) => vec![node],
+            Fault::Partition(groups) => groups.iter().flatten().map(String::as_str).collect(),
+            Fault::OneWay(from, to) => [from].into_iter().chain(to).map(String::as_str).collect(),
+            Fault::Slow(links, _) | Fault::Lose(links, _) => links.nodes(),
+            Fault::Bandwidth(links, _) | Fault::Tail(links, ..) => links.nodes(),
+            Fault::CrashAll | Fault::Heal | Fault::Recover => vec![],
         }
+    }
+
+    /// Whether it is about what a disk does.
+    pub fn is_of_disk(&self) -> bool {
+        matches!(self, Fault::FullDisk(..) | Fault::SlowDisk(..) | Fault::FailingDisk(..))
+            || matches!(self, Fault::Rot(_) | Fault::LoseDisk(_))
     }
 }
 
@@ -359,6 +391,21 @@ impl fmt::Display for Fault {
             Fault::OneWay(from, to) => write!(f, "partition {}", Links::OneWay(from.clone(), to.clone())),
             Fault::Slow(links, by) => write!(f, "slow {links} by {}", exact(*by)),
             Fault::Lose(links, ppm) => write!(f, "lose {links} {}%", f64::from(*ppm) / 10_000.0),
+            Fault::Bandwidth(links, bytes_per_second) => {
+                write!(f, "bandwidth {links} {}/s", exact_bytes(*bytes_per_second))
+            }
+            Fault::Tail(links, ppm, by) => {
+                write!(f, "tail {links} {}% by {}", f64::from(*ppm) / 10_000.0, exact(*by))
+            }
+            Fault::CrashAll => f.write_str("crash-all"),
+            Fault::FullDisk(node, 0) => write!(f, "full-disk {node}"),
+            Fault::FullDisk(node, leaving_bytes) => {
+                write!(f, "full-disk {node} leaving {}", exact_bytes(*leaving_bytes))
+            }
+            Fault::SlowDisk(node, by) => write!(f, "slow-disk {node} by {}", exact(*by)),
+            Fault::FailingDisk(node, ppm) => write!(f, "failing-disk {node} {}%", f64::from(*ppm) / 10_000.0),
+            Fault::Rot(node) => write!(f, "rot {node}"),
+            Fault::LoseDisk(node) => write!(f, "lose-disk {node}"),
             Fault::Heal => f.write_str("heal"),
             Fault::Recover => f.write_str("recover"),
             Fault::Clock(node, micros) => {

@@ -8,7 +8,7 @@ use super::{
     WorldKind,
 };
 use crate::sim::chance;
-use crate::units::duration;
+use crate::units::{bytes, duration};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -232,9 +232,11 @@ impl Default for ClusterSpec {
 }
 
 const NEMESIS_FORM: &str = "nemesis crash NODE | kill NODE | restart NODE | pause NODE | resume NODE | \
-     partition A B | C | partition A -> B C | slow A | B by 50ms | lose A | B 10% | heal | recover | clock NODE +2h | \
-     drift NODE 200ppm, then nothing, `after 3s`, `after 1s..3s`, `at PROBE` or `at PROBE hit 1..5`, \
-     then for crash, kill, pause, partition, slow and lose `for 2s` or `for 2s..9s`";
+     crash-all | partition A B | C | partition A -> B C | slow A | B by 50ms | lose A | B 10% | \
+     tail A | B 5% by 300ms | bandwidth A | B 100kB/s | heal | recover | clock NODE +2h | drift NODE 200ppm | \
+     full-disk NODE | full-disk NODE leaving 64kB | slow-disk NODE by 50ms | failing-disk NODE 1% | rot NODE | \
+     lose-disk NODE, then nothing, `after 3s`, `after 1s..3s`, `at PROBE` or `at PROBE hit 1..5`, \
+     then, but for restart, resume, heal, clock, drift and rot, `for 2s` or `for 2s..9s`";
 
 fn nemesis(rest: &str, probes: &[&str]) -> Result<Nemesis, Problem> {
     let (rest, lasts) = match rest.rsplit_once(" for ") {
@@ -251,6 +253,33 @@ fn nemesis(rest: &str, probes: &[&str]) -> Result<Nemesis, Problem> {
         "pause" => Fault::Pause(one_name("nemesis pause", arguments)?),
         "resume" => Fault::Resume(one_name("nemesis resume", arguments)?),
         "restart" => Fault::Restart(one_name("nemesis restart", arguments)?),
+        "rot" => Fault::Rot(one_name("nemesis rot", arguments)?),
+        "lose-disk" => Fault::LoseDisk(one_name("nemesis lose-disk", arguments)?),
+        "crash-all" if arguments.is_empty() => Fault::CrashAll,
+        "full-disk" => match arguments.split_once(" leaving ") {
+            Some((node, rest)) => Fault::FullDisk(one_name("nemesis full-disk", node)?, bytes(rest)?),
+            None => Fault::FullDisk(one_name("nemesis full-disk", arguments)?, 0),
+        },
+        "slow-disk" => {
+            let (node, by) = arguments.split_once(" by ").ok_or_else(form)?;
+            Fault::SlowDisk(one_name("nemesis slow-disk", node)?, duration(by)?)
+        }
+        "failing-disk" => {
+            let (node, percent) = arguments.rsplit_once(char::is_whitespace).ok_or_else(form)?;
+            let node = one_name("nemesis failing-disk", node)?;
+            Fault::FailingDisk(node, percent_as_ppm(percent).ok_or_else(form)?)
+        }
+        "bandwidth" => {
+            let (between, rate) = arguments.rsplit_once(char::is_whitespace).ok_or_else(form)?;
+            let rate = bytes(rate.strip_suffix("/s").ok_or_else(form)?)?;
+            Fault::Bandwidth(links(between).ok_or_else(form)?, rate.max(1))
+        }
+        "tail" => {
+            let (rest, by) = arguments.rsplit_once(" by ").ok_or_else(form)?;
+            let (between, percent) = rest.trim().rsplit_once(char::is_whitespace).ok_or_else(form)?;
+            let ppm = percent_as_ppm(percent).ok_or_else(form)?;
+            Fault::Tail(links(between).ok_or_else(form)?, ppm, duration(by)?)
+        }
         "heal" if arguments.is_empty() => Fault::Heal,
         "recover" if arguments.is_empty() => Fault::Recover,
         "partition" => match links(arguments).ok_or_else(form)? {
@@ -551,6 +580,8 @@ check all
         assert_eq!(three.when, When::At { probe: "txn.decided".into(), hits: (2, 3) });
         let four = nemesis("crash an at txn.decided hit 1..9 for 2s..5s").unwrap();
         assert_eq!(four.lasts, Some((Duration::from_secs(2), Duration::from_secs(5))));
+        let five = nemesis("full-disk an leaving 64kB at txn.decided for 2s").unwrap();
+        assert_eq!((five.fault, five.lasts.is_some()), (Fault::FullDisk("an".into(), 64_000), true));
         assert!(nemesis("heal for 2s").is_err());
     }
 
@@ -568,6 +599,15 @@ check all
             "clock an -5m",
             "clock an +1ms",
             "drift an -5ppm",
+            "bandwidth an | node0 node1 100kB/s",
+            "tail an -> node1 0.5% by 300ms",
+            "crash-all",
+            "full-disk node1",
+            "full-disk node1 leaving 64kB",
+            "slow-disk an by 50ms",
+            "failing-disk node0 1%",
+            "rot an",
+            "lose-disk node0",
         ] {
             assert_eq!(nemesis(text).unwrap().fault.to_string(), text);
         }
@@ -580,6 +620,13 @@ check all
             "lose an | node1 5",
             "kill",
             "resume an for 2s",
+            "rot an for 2s",
+            "crash-all an",
+            "full-disk an leaving 5",
+            "slow-disk an 5ms",
+            "failing-disk an 101%",
+            "bandwidth an | node0 100kB",
+            "tail an | node0 by 3ms",
         ] {
             assert!(nemesis(text).is_err(), "{text}");
         }

@@ -1,6 +1,6 @@
 //! What can go wrong in a world, as calls and as values.
 
-use super::{ClockFault, Crash, DiskFaults, Event, Name, Node, World, lock};
+use super::{ClockFault, Crash, DiskFaults, DiskTrouble, Event, Name, Node, World, lock};
 use crate::sim::net::{Trouble, TroubleId};
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -48,6 +48,19 @@ pub enum Fault {
         to: String,
         chance: f64,
     },
+    /// No more bytes a second get from `from` to `to`.
+    Narrow {
+        from: String,
+        to: String,
+        bytes_per_second: u64,
+    },
+    /// The chance, 0 to 1, that a message from `from` to `to` takes up to this much longer.
+    Tail {
+        from: String,
+        to: String,
+        chance: f64,
+        by: Duration,
+    },
     Heal,
     /// See [`World::recover`].
     Recover,
@@ -60,12 +73,26 @@ pub enum Fault {
         whom: Whom,
         faults: DiskFaults,
     },
+    /// Something more is wrong with the node's disk.
+    DiskTrouble {
+        whom: Whom,
+        trouble: DiskTrouble,
+    },
+    /// A bit on the node's disk turns over.
+    Rot {
+        whom: Whom,
+    },
+    /// The machine loses its power, and its disk for good.
+    LoseDisk {
+        whom: Whom,
+    },
     /// One after the other, at once.
     All(Vec<Fault>),
     /// Later. Nothing waits for it.
     After(Duration, Box<Fault>),
     /// Ends by itself after so long: what crashed is restarted, what was paused goes on, and of links only that is
-    /// mended which this fault did to them. Clocks, disks and what comes `After` stay as they are.
+    /// mended which this fault did to them, and so of disks. Clocks, [`Fault::Disk`], what rotted or was lost and what
+    /// comes `After` stay as they are.
     For(Duration, Box<Fault>),
 }
 
@@ -74,6 +101,7 @@ enum End {
     Restart(String),
     Resume(String),
     Mend(TroubleId),
+    MendDisk(String, TroubleId),
 }
 
 impl Fault {
@@ -103,12 +131,14 @@ impl Fault {
             Fault::Resume { whom: who } => Fault::Resume { whom: whom(who) },
             Fault::Clock { whom: who, fault } => Fault::Clock { whom: whom(who), fault: *fault },
             Fault::Disk { whom: who, faults } => Fault::Disk { whom: whom(who), faults: faults.clone() },
+            Fault::DiskTrouble { whom: who, trouble } => Fault::DiskTrouble { whom: whom(who), trouble: *trouble },
+            Fault::Rot { whom: who } => Fault::Rot { whom: whom(who) },
+            Fault::LoseDisk { whom: who } => Fault::LoseDisk { whom: whom(who) },
             Fault::All(faults) => Fault::All(faults.iter().map(|fault| fault.named(striker)).collect()),
             Fault::After(delay, fault) => Fault::After(*delay, Box::new(fault.named(striker))),
             Fault::For(lasts, fault) => Fault::For(*lasts, Box::new(fault.named(striker))),
-            Fault::Partition { .. } | Fault::Slow { .. } | Fault::Lose { .. } | Fault::Heal | Fault::Recover => {
-                self.clone()
-            }
+            Fault::Partition { .. } | Fault::Slow { .. } | Fault::Lose { .. } => self.clone(),
+            Fault::Narrow { .. } | Fault::Tail { .. } | Fault::Heal | Fault::Recover => self.clone(),
         }
     }
 }
@@ -136,10 +166,17 @@ impl fmt::Display for Fault {
             }
             Fault::Slow { from, to, by } => write!(f, "slow {from} -> {to} by {by:?}"),
             Fault::Lose { from, to, chance } => write!(f, "lose {from} -> {to} {}%", chance * 100.0),
+            Fault::Narrow { from, to, bytes_per_second } => {
+                write!(f, "narrow {from} -> {to} to {bytes_per_second} B/s")
+            }
+            Fault::Tail { from, to, chance, by } => write!(f, "tail {from} -> {to} {}% by {by:?}", chance * 100.0),
             Fault::Heal => f.write_str("heal"),
             Fault::Recover => f.write_str("recover"),
             Fault::Clock { whom, fault } => write!(f, "clock of {whom} {fault}"),
             Fault::Disk { whom, faults } => write!(f, "disk of {whom} {faults:?}"),
+            Fault::DiskTrouble { whom, trouble } => write!(f, "disk of {whom} {trouble}"),
+            Fault::Rot { whom } => write!(f, "rot the disk of {whom}"),
+            Fault::LoseDisk { whom } => write!(f, "power loss of {whom}, which loses its disk"),
             Fault::All(faults) => {
                 let all: Vec<String> = faults.iter().map(Fault::to_string).collect();
                 f.write_str(&all.join(", "))
@@ -172,6 +209,23 @@ impl World {
             Fault::Lose { from, to, chance } => {
                 return vec![End::Mend(self.trouble(from, to, Trouble::Lossy(*chance)))];
             }
+            Fault::Narrow { from, to, bytes_per_second } => {
+                return vec![End::Mend(self.trouble(from, to, Trouble::Narrow(*bytes_per_second)))];
+            }
+            Fault::Tail { from, to, chance, by } => {
+                return vec![End::Mend(self.trouble(from, to, Trouble::Tail { chance: *chance, by: *by }))];
+            }
+            Fault::DiskTrouble { whom: Whom::Node(name), trouble } => {
+                let id = self.next_trouble();
+                self.on(name, |node| node.disk.trouble(id, *trouble));
+                return vec![End::MendDisk(name.clone(), id)];
+            }
+            Fault::LoseDisk { whom: Whom::Node(name) } => {
+                self.crash(name, Crash::PowerLoss);
+                self.on(name, |node| node.disk.lose());
+                return vec![End::Restart(name.clone())];
+            }
+            Fault::Rot { whom: Whom::Node(name) } => self.on(name, |node| node.disk.rot()),
             Fault::All(faults) => return faults.iter().flat_map(|fault| self.begin(fault)).collect(),
             Fault::Restart { whom: Whom::Node(name) } => self.restart(name),
             Fault::Resume { whom: Whom::Node(name) } => self.resume(name),
@@ -193,7 +247,8 @@ impl World {
             }
             // Nobody is meant.
             Fault::Crash { .. } | Fault::Restart { .. } | Fault::Pause { .. } | Fault::Resume { .. } => {}
-            Fault::Clock { .. } | Fault::Disk { .. } => {}
+            Fault::Clock { .. } | Fault::Disk { .. } | Fault::DiskTrouble { .. } => {}
+            Fault::Rot { .. } | Fault::LoseDisk { .. } => {}
         }
         vec![]
     }
@@ -203,6 +258,18 @@ impl World {
             End::Restart(name) => self.restart(name),
             End::Resume(name) => self.resume(name),
             End::Mend(id) => self.0.network.mend(*id),
+            End::MendDisk(name, id) => {
+                self.on(name, |node| node.disk.mend(*id));
+                self.start_anew_after_failed_sync(name);
+            }
+        }
+    }
+
+    /// What an operator does once the disk is in order: a process that a sync has failed believes its files no more.
+    fn start_anew_after_failed_sync(&self, name: &str) {
+        if self.is_up(name) && self.disk(name).has_failed_to_sync() {
+            self.crash(name, Crash::Process);
+            self.restart(name);
         }
     }
 
@@ -210,7 +277,7 @@ impl World {
         self.inflict(&fault.named(striker));
     }
 
-    fn later(&self, delay: Duration, work: impl FnOnce(&World) + Send + 'static) {
+    pub(super) fn later(&self, delay: Duration, work: impl FnOnce(&World) + Send + 'static) {
         let (world, nap) = (self.downgrade(), self.0.agenda.sleep(&self.0.life, delay));
         let peace = self.0.peace.load(Ordering::Relaxed);
         self.spawn(async move {
@@ -231,6 +298,7 @@ impl World {
                 return;
             }
             self.end_process(node);
+            node.exited = false;
             self.0.recorder.record(Event::Crashed { node: node.name.clone(), how });
             self.0.network.crash(node.index, how);
             if how == Crash::PowerLoss {
@@ -310,16 +378,16 @@ impl World {
     }
 
     /// Everything is well again: links, machines that are down or stand still, clocks, disks. What was armed is
-    /// forgotten, and what would have struck later does not.
+    /// forgotten, and what would have struck later does not. What rotted or was lost stays so.
     pub fn recover(&self) {
         lock(&self.0.probes).clear();
         self.0.peace.fetch_add(1, Ordering::Relaxed);
         self.heal();
         for name in self.nodes() {
             self.set_clock(&name, ClockFault::Correct);
-            self.disk(&name).set_faults(DiskFaults::none());
-            self.disk(&name).slow_by(Duration::ZERO);
+            self.disk(&name).recover();
             self.resume(&name);
+            self.start_anew_after_failed_sync(&name);
             self.restart(&name);
         }
     }

@@ -142,6 +142,60 @@ fn acknowledged_numbers_survive_rough_weather() {
 }
 
 #[test]
+fn a_process_that_ends_by_itself_is_started_again_unless_its_machine_is_down() {
+    let config = WorldConfig { supervised: Some(Duration::from_secs(1)), ..WorldConfig::default() };
+    run_simulation(1, config, |world| async move {
+        let lives = Arc::new(AtomicU32::new(0));
+        let counted = lives.clone();
+        world.start("dn1", move |host| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async move { host.sleep(Duration::from_secs(1)).await }
+        });
+        world.sleep(Duration::from_millis(9_500)).await;
+        assert_eq!(lives.load(Ordering::Relaxed), 5);
+        assert!(!world.is_up("dn1"), "it has just ended");
+        world.crash("dn1", Crash::PowerLoss);
+        world.sleep(Duration::from_secs(60)).await;
+        assert_eq!(lives.load(Ordering::Relaxed), 5);
+    });
+}
+
+#[test]
+fn a_process_that_a_sync_has_failed_is_started_anew_when_the_disk_is_in_order() {
+    run_simulation(3, WorldConfig::default(), |world| async move {
+        let lives = Arc::new(AtomicU32::new(0));
+        let counted = lives.clone();
+        world.start("dn1", move |host| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async move {
+                let file = host.disk().open("f").unwrap();
+                loop {
+                    let _ = file.write(0, b"x").and_then(|()| file.sync_data());
+                    host.sleep(Duration::from_millis(100)).await;
+                }
+            }
+        });
+        let on_dn1 = |trouble| Fault::DiskTrouble { whom: Whom::Node("dn1".into()), trouble };
+        let for_a_second = |fault| Fault::For(Duration::from_secs(1), Box::new(fault));
+        world.inflict(&for_a_second(on_dn1(DiskTrouble::Full { leaving_bytes: 0 })));
+        world.sleep(Duration::from_secs(2)).await;
+        assert_eq!(lives.load(Ordering::Relaxed), 1, "no sync has failed");
+        world.inflict(&for_a_second(on_dn1(DiskTrouble::Failing(0.9))));
+        world.sleep(Duration::from_secs(2)).await;
+        assert_eq!(lives.load(Ordering::Relaxed), 2);
+        world.inflict(&on_dn1(DiskTrouble::Failing(0.9)));
+        world.sleep(Duration::from_secs(2)).await;
+        world.recover();
+        world.sleep(Duration::from_secs(2)).await;
+        assert_eq!(lives.load(Ordering::Relaxed), 3);
+        world.inflict(&for_a_second(Fault::LoseDisk { whom: Whom::Node("dn1".into()) }));
+        assert!(!world.is_up("dn1"));
+        world.sleep(Duration::from_millis(1_500)).await;
+        assert_eq!(world.node("dn1").disk().list("").unwrap(), ["f"], "made again by the next life");
+    });
+}
+
+#[test]
 fn the_same_weather_over_lying_disks_is_noticed() {
     let lying = |seed| simulate(seed, WorldConfig::default(), |world| rough_weather(world, 1.0));
     let noticed = (0..5).filter(|&seed| lying(seed).result.is_err()).count();

@@ -5,7 +5,7 @@
 use crate::sim::scenario::problem::{ParseError, Problem, unknown};
 use crate::sim::scenario::run::ALL;
 use crate::sim::scenario::stage::Vocabulary;
-use crate::units::duration;
+use crate::units::{bytes, duration};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ pub struct FaultMix {
     pub chance_percent: u64,
     pub count: RangeInclusive<u64>,
     pub lasts_ms: RangeInclusive<u64>,
-    /// Milliseconds for `clock`, parts per million for `drift`.
+    /// Milliseconds for `clock`, `slow`, `tail` and `slow-disk`, parts per million for `drift`, percent for `lose` and
+    /// `failing-disk`, bytes for `bandwidth` and `full-disk`.
     pub by: RangeInclusive<u64>,
 }
 
@@ -55,15 +56,60 @@ pub enum FaultKind {
     OneWay,
     Clock,
     Drift,
+    Pause,
+    Kill,
+    CrashAll,
+    Slow,
+    Lose,
+    Tail,
+    Bandwidth,
+    FullDisk,
+    SlowDisk,
+    FailingDisk,
 }
 
-const FAULTS: [(&str, FaultKind); 6] = [
+impl FaultKind {
+    /// What `by` is measured in.
+    fn unit(self) -> Unit {
+        match self {
+            FaultKind::Clock | FaultKind::Slow | FaultKind::Tail | FaultKind::SlowDisk => Unit::Milliseconds,
+            FaultKind::Lose | FaultKind::FailingDisk => Unit::Percent,
+            FaultKind::Bandwidth | FaultKind::FullDisk => Unit::Bytes,
+            _ => Unit::Number,
+        }
+    }
+
+    /// What `by` is where the mix does not say it, in that unit.
+    fn by(self) -> RangeInclusive<u64> {
+        match self {
+            FaultKind::Slow | FaultKind::SlowDisk => 1..=200,
+            FaultKind::Tail => 10..=2_000,
+            FaultKind::Lose => 1..=30,
+            FaultKind::FailingDisk => 1..=20,
+            FaultKind::Bandwidth => 10_000..=1_000_000,
+            FaultKind::FullDisk => 0..=500_000,
+            _ => 1_000..=60_000,
+        }
+    }
+}
+
+const FAULTS: [(&str, FaultKind); 16] = [
     ("crash", FaultKind::Crash),
     ("crash-at-probe", FaultKind::CrashAtProbe),
     ("partition", FaultKind::Partition),
     ("one-way", FaultKind::OneWay),
     ("clock", FaultKind::Clock),
     ("drift", FaultKind::Drift),
+    ("pause", FaultKind::Pause),
+    ("kill", FaultKind::Kill),
+    ("crash-all", FaultKind::CrashAll),
+    ("slow", FaultKind::Slow),
+    ("lose", FaultKind::Lose),
+    ("tail", FaultKind::Tail),
+    ("bandwidth", FaultKind::Bandwidth),
+    ("full-disk", FaultKind::FullDisk),
+    ("slow-disk", FaultKind::SlowDisk),
+    ("failing-disk", FaultKind::FailingDisk),
 ];
 
 const DIRECTIVES: [&str; 7] = ["cluster", "table", "during", "workload", "fault", "wild", "check"];
@@ -74,6 +120,7 @@ enum Unit {
     Number,
     Percent,
     Milliseconds,
+    Bytes,
 }
 
 impl Mix {
@@ -177,15 +224,14 @@ fn fault(rest: &[&str], line: &str) -> Result<FaultMix, Problem> {
     let form = || Problem::at(line, format!("expected: fault KIND chance=P% …, KIND one of: {}", names.join(", ")));
     let (name, rest) = rest.split_first().ok_or_else(form)?;
     let (_, kind) = FAULTS.iter().find(|(known, _)| known == name).ok_or_else(|| unknown("fault", name, &names))?;
-    let mut mix =
-        FaultMix { kind: *kind, chance_percent: 100, count: 1..=1, lasts_ms: 1_000..=5_000, by: 1_000..=60_000 };
-    let by = if *kind == FaultKind::Clock { Unit::Milliseconds } else { Unit::Number };
+    let mut mix = FaultMix { kind: *kind, chance_percent: 100, count: 1..=1, lasts_ms: 1_000..=5_000, by: kind.by() };
+    let most = if matches!(kind.unit(), Unit::Percent) { 100 } else { 31_536_000_000 };
     for (key, value) in options(rest)? {
         match key {
             "chance" => mix.chance_percent = *within(value, Unit::Percent, 0..=100)?.start(),
             "count" => mix.count = within(value, Unit::Number, 0..=1_000)?,
             "lasts" => mix.lasts_ms = within(value, Unit::Milliseconds, 1..=86_400_000)?,
-            "by" => mix.by = within(value, by, 0..=31_536_000_000)?,
+            "by" => mix.by = within(value, kind.unit(), 0..=most)?,
             _ => return Err(unknown("option", key, &["chance", "count", "lasts", "by"])),
         }
     }
@@ -213,6 +259,7 @@ fn within(text: &str, unit: Unit, bounds: RangeInclusive<u64>) -> Result<RangeIn
         Unit::Milliseconds => ("a time or a range, as 10s or 500ms..10s", |text| {
             duration(text).ok().map(|duration: Duration| duration.as_millis() as u64)
         }),
+        Unit::Bytes => ("a size or a range, as 64kB or 10kB..1MB", |text| bytes(text).ok()),
     };
     let (low, high) = text.split_once("..").unwrap_or((text, text));
     match (read(low), read(high)) {
@@ -246,6 +293,18 @@ mod tests {
         assert_eq!((mix.workloads[0].chance_percent, mix.faults[0].kind), (40, FaultKind::Clock));
         assert_eq!(mix.faults[0].by, 1_000..=7_200_000);
         assert_eq!(mix.checkers, ["atomicity"]);
+    }
+
+    #[test]
+    fn what_a_fault_is_by_has_the_unit_of_its_kind() {
+        let by = |line: &str| parse(&format!("workload bank\nfault {line}")).unwrap().faults[0].by.clone();
+        assert_eq!(by("slow by=5ms..1s"), 5..=1_000);
+        assert_eq!(by("failing-disk by=1%..5%"), 1..=5);
+        assert_eq!(by("bandwidth by=10kB..1MB"), 10_000..=1_000_000);
+        assert_eq!(by("full-disk"), 0..=500_000);
+        let bad = |line: &str| parse(&format!("workload bank\nfault {line}")).unwrap_err().to_string();
+        assert!(bad("lose by=101%").contains("out of bounds, expected 0 to 100"));
+        assert!(bad("full-disk by=5").contains("expected a size or a range, as 64kB"));
     }
 
     #[test]

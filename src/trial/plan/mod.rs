@@ -12,7 +12,7 @@ use super::workload;
 use crate::ids::quote_identifier;
 use crate::probe;
 use crate::sim::chance::{self, Stream};
-use crate::sim::scenario::{ClientBlock, Fault, Nemesis, When, WorkloadSpec};
+use crate::sim::scenario::{ClientBlock, Fault, Links, Nemesis, When, WorkloadSpec};
 use crate::trial::stage::ACCESS_NODE;
 use mix::{FaultKind, FaultMix, Mix};
 use rand::Rng;
@@ -126,7 +126,8 @@ impl Plan {
         let node = nodes[chance.random_range(0..nodes.len())].clone();
         let at = millis(chance.random_range(0..=during_ms));
         let lasts = millis(draw(chance, &mix.lasts_ms));
-        let by = draw(chance, &mix.by) as i64 * if chance.random_bool(0.5) { 1 } else { -1 };
+        let amount = draw(chance, &mix.by);
+        let by = amount as i64 * if chance.random_bool(0.5) { 1 } else { -1 };
         let mut when = When::After(at, at);
         let fault = match mix.kind {
             FaultKind::Crash => Fault::Crash(node),
@@ -147,6 +148,19 @@ impl Plan {
             }
             FaultKind::Clock => Fault::Clock(node, by * 1_000),
             FaultKind::Drift => Fault::Drift(node, by),
+            FaultKind::Pause => Fault::Pause(node),
+            FaultKind::Kill => Fault::Kill(node),
+            FaultKind::CrashAll => Fault::CrashAll,
+            FaultKind::Slow => Fault::Slow(links(nodes, chance)?, millis(amount)),
+            FaultKind::Lose => Fault::Lose(links(nodes, chance)?, amount as u32 * 10_000),
+            FaultKind::Tail => {
+                let ppm = chance.random_range(1..=20) * 10_000;
+                Fault::Tail(links(nodes, chance)?, ppm, millis(amount))
+            }
+            FaultKind::Bandwidth => Fault::Bandwidth(links(nodes, chance)?, amount.max(1)),
+            FaultKind::FullDisk => Fault::FullDisk(node, amount),
+            FaultKind::SlowDisk => Fault::SlowDisk(node, millis(amount)),
+            FaultKind::FailingDisk => Fault::FailingDisk(node, amount as u32 * 10_000),
         };
         let ends = !matches!(fault, Fault::Clock(..) | Fault::Drift(..));
         Some(Nemesis { fault, when, lasts: ends.then_some((lasts, lasts)) })
@@ -211,6 +225,17 @@ fn spread(client: &mut ClientBlock, during_ms: u64, chance: &mut Stream) {
         let pause = millis(chance.random_range(0..=pause_max));
         operation.pause = (pause, pause);
     }
+}
+
+/// Ways between two groups of nodes, or from one node to others.
+fn links(nodes: Vec<String>, chance: &mut Stream) -> Option<Links> {
+    let mut groups = groups(nodes, chance)?;
+    if chance.random_bool(0.5) {
+        return Some(Links::Between(groups));
+    }
+    let to = groups.pop()?;
+    let from = groups.pop()?.into_iter().next()?;
+    Some(Links::OneWay(from, to))
 }
 
 /// Two groups of nodes, neither empty; sometimes the client is in one. `None` if there is but one node.

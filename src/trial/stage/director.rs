@@ -152,6 +152,10 @@ impl Scene {
                 self.server(name)?.kill();
                 return Ok(vec![End::Restart(name.clone())]);
             }
+            Fault::CrashAll => {
+                self.servers.values().for_each(Process::kill);
+                return Ok(self.servers.keys().map(|name| End::Restart(name.clone())).collect());
+            }
             Fault::Pause(name) => {
                 self.server(name)?.pause();
                 return Ok(vec![End::Resume(name.clone())]);
@@ -164,6 +168,10 @@ impl Scene {
             Fault::Drift(name, ppm) => self.set_clock(name, ClockFault::DriftPpm(*ppm))?,
             Fault::Partition(_) | Fault::OneWay(..) | Fault::Slow(..) | Fault::Lose(..) => {
                 return Ok(vec![End::Mend(self.trouble(fault))]);
+            }
+            Fault::Bandwidth(..) | Fault::Tail(..) => return Ok(vec![End::Mend(self.trouble(fault))]),
+            Fault::FullDisk(..) | Fault::SlowDisk(..) | Fault::FailingDisk(..) | Fault::Rot(_) | Fault::LoseDisk(_) => {
+                return Err(Error::unsupported("the disks of processes are the machine's own"));
             }
         }
         Ok(vec![])
@@ -202,6 +210,8 @@ impl Scene {
         let trouble = match fault {
             Fault::Slow(_, by) => Trouble::Slow(*by),
             Fault::Lose(_, ppm) => Trouble::Lossy(f64::from(*ppm) / 1e6),
+            Fault::Bandwidth(_, bytes_per_second) => Trouble::Narrow(*bytes_per_second),
+            Fault::Tail(_, ppm, by) => Trouble::Tail { chance: f64::from(*ppm) / 1e6, by: *by },
             _ => Trouble::Cut,
         };
         for (from, to) in fault.links().iter().flat_map(Links::pairs) {

@@ -7,6 +7,8 @@
 //! |---|---|
 //! | cut | what arrives is held and not handed on; a new connection is taken and held before B is dialled, and forgotten if A gives up. After the heal all of it goes on, in order |
 //! | slow | each piece waits so long before it is handed on; pieces behind it wait no longer than theirs |
+//! | narrow | pieces of all connections of this way queue behind each other at so many bytes a second |
+//! | tail | a piece waits up to so much longer by chance |
 //! | lossy | a piece waits [`RETRANSMISSION`] longer by chance, and all behind it, as after a lost segment |
 //!
 //! How a connection ends is handed on as it was, in its turn: end of stream as end of stream, reset as reset, a port where
@@ -22,7 +24,7 @@
 
 use crate::host::{AbortOnDrop, Host};
 use crate::sim::chance::{self, Stream};
-use crate::sim::net::{Trouble, TroubleId, Troubles};
+use crate::sim::net::{Trouble, TroubleId, Troubles, time_on_the_wire};
 use bytes::BytesMut;
 use futures::future::{Either, FutureExt, select};
 use rand::Rng;
@@ -54,7 +56,13 @@ pub struct Links {
 /// One direction between two places.
 struct Link {
     troubles: watch::Sender<Troubles>,
-    chance: Mutex<Stream>,
+    lateness: Mutex<Lateness>,
+}
+
+struct Lateness {
+    chance: Stream,
+    /// Until then, on the host's monotonic clock, earlier pieces keep a narrow way busy.
+    busy_until: Duration,
 }
 
 /// An open port; dropped, it closes with all its connections.
@@ -106,7 +114,8 @@ impl Links {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         let link = links.entry((from.to_string(), to.to_string())).or_insert_with(|| {
             let chance = chance::stream(self.seed, &format!("proxy/{from}>{to}"));
-            Arc::new(Link { troubles: watch::Sender::default(), chance: Mutex::new(chance) })
+            let lateness = Mutex::new(Lateness { chance, busy_until: Duration::ZERO });
+            Arc::new(Link { troubles: watch::Sender::default(), lateness })
         });
         link.clone()
     }
@@ -123,14 +132,23 @@ impl Link {
         let _ = self.troubles.subscribe().wait_for(|troubles| !troubles.is_cut()).await;
     }
 
-    /// How long the next piece takes.
-    fn delay(&self) -> Duration {
-        let (slow_by, loss) = {
-            let troubles = self.troubles.borrow();
-            (troubles.slow_by(), troubles.loss())
-        };
-        let lost = loss > 0.0 && self.chance.lock().unwrap_or_else(PoisonError::into_inner).random_bool(loss);
-        slow_by + if lost { RETRANSMISSION } else { Duration::ZERO }
+    /// When a piece of so many bytes that is read at `now` is to be handed on.
+    fn due(&self, now: Duration, bytes: usize) -> Duration {
+        let troubles = self.troubles.borrow().clone();
+        let mut lateness = self.lateness.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = now + troubles.slow_by();
+        if let Some(bytes_per_second) = troubles.bytes_per_second() {
+            lateness.busy_until = lateness.busy_until.max(now) + time_on_the_wire(bytes, bytes_per_second);
+            due += lateness.busy_until - now;
+        }
+        if let Some((chance, by)) = troubles.tail()
+            && lateness.chance.random_bool(chance)
+        {
+            due += lateness.chance.random_range(Duration::ZERO..=by);
+        }
+        let loss = troubles.loss();
+        let lost = loss > 0.0 && lateness.chance.random_bool(loss);
+        due + if lost { RETRANSMISSION } else { Duration::ZERO }
     }
 }
 
@@ -263,7 +281,8 @@ async fn pump(host: &Host, link: &Link, mut from: OwnedReadHalf, to: &mut OwnedW
                 Err(_) => Content::Reset,
             };
             let goes_on = matches!(content, Content::Bytes(_));
-            let piece = Piece { due: host.monotonic() + link.delay(), content };
+            let length = if let Content::Bytes(bytes) = &content { bytes.len() } else { 0 };
+            let piece = Piece { due: link.due(host.monotonic(), length), content };
             if sender.send(piece).await.is_err() || !goes_on {
                 return;
             }

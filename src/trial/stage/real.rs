@@ -106,6 +106,9 @@ fn can_with_processes(kind: WorldKind, nemesis: &Nemesis) -> std::result::Result
         (Fault::Clock(node, _) | Fault::Drift(node, _), _) if kind == WorldKind::Postgres && node != ACCESS_NODE => {
             Err(format!("{kind} cannot do \"{}\": a stock PostgreSQL server reads the machine's clock", nemesis.fault))
         }
+        (fault, _) if fault.is_of_disk() => {
+            Err(format!("{kind} cannot do \"{fault}\": the disk is that of the machine the tests run on"))
+        }
         (fault, _) if fault.links().is_none() && fault.nodes().contains(&CLIENT) => {
             Err(format!("{kind} cannot do \"{fault}\": the client is the process that plays the story"))
         }

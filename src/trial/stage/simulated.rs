@@ -1,7 +1,7 @@
 //! The deterministic world: every node a machine of a simulated [`World`], one seed one run.
 
 use super::{ACCESS_NODE, Cluster, DATABASE, USER, data_node_names, make_cluster};
-use crate::error::Result;
+use crate::error::{Error, Result, codes};
 use crate::host::Host;
 use crate::node::{Config, FIRST_DATABASE, Server, data_node_host};
 use crate::sim::scenario::machines::{Machines, Simulated, play_in_world};
@@ -19,12 +19,15 @@ use std::time::Duration;
 /// The port of every simulated server.
 const PORT: u16 = 5432;
 
+/// A server whose disk does not let it start tries again after so long, as under systemd.
+const START_ANEW_AFTER: Duration = Duration::from_secs(1);
+
 /// A run that needs more simulated time hangs.
 const TIME_LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 /// Plays a scenario in a world of its own.
 pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, config: WorldConfig) -> (Played, Simulated) {
-    let config = WorldConfig { time_limit: TIME_LIMIT, ..config };
+    let config = WorldConfig { time_limit: TIME_LIMIT, supervised: Some(START_ANEW_AFTER), ..config };
     play_in_world(scenario, seed, config, &Words, Hypertables::default(), move |world, scenario| async move {
         start(world, &scenario.cluster, sabotage).await.map_err(|error| error.to_string())
     })
@@ -72,12 +75,13 @@ fn machine(name: &str) -> Address {
 }
 
 /// What a simulated machine runs: the server, and nothing else. A store that cannot be opened after a crash is a
-/// failure of the run, which the panic makes it.
+/// failure of the run, which the panic makes it; with a disk that refuses to be read or written the server only ends.
 async fn serve(host: Host, sabotage: Sabotage) {
     let config = Config { port: PORT, password: None, decisions_unsynced: sabotage.decision_sync };
     let listener = host.net().listen("0.0.0.0", PORT).await.unwrap_or_else(|error| panic!("cannot listen: {error}"));
     match Server::open(&host, config).await {
         Ok(server) => server.run(listener).await,
+        Err(error) if is_of_disk(&error) => {}
         Err(error) => panic!("the server cannot open its data: {error}"),
     }
 }
