@@ -86,6 +86,11 @@ async fn serve(host: Host, sabotage: Sabotage) {
     }
 }
 
+/// Whether the disk itself, and not what is on it, is the reason.
+fn is_of_disk(error: &Error) -> bool {
+    [codes::IO_ERROR, codes::DISK_FULL].contains(&error.code())
+}
+
 impl Cluster for Machines {
     fn address(&self, node: &str) -> Option<Address> {
         (node == ACCESS_NODE || self.nodes().iter().any(|name| name == node)).then(|| machine(node))
