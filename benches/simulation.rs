@@ -90,7 +90,7 @@ impl Sum {
 }
 
 fn run(workers: &Workers, name: &str, text: String, seed: u64) -> Report {
-    let request = Request { file: name.to_string(), text, seed, sabotage: vec![], view: View::default() };
+    let request = Request { file: name.to_string(), text, seed, sabotage: vec![], view: View::default(), turn: None };
     workers.run(&request).unwrap_or_else(|why| Report::failed_early(name, seed, Failure::new(Class::Panic, why)))
 }
 
