@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const LIMITS: Limits = Limits {
     // A run that takes longer has lost itself in a loop without a pause: simulated time does not pass in it.
     real_time: Duration::from_secs(600),
-    // Some ten times what runs of the default mix have at most, pictures of long runs included.
+    // More than ten times what runs of the default mix have at most; a run that is to be seen keeps its events, too.
     memory_bytes: 4 << 30,
 };
 

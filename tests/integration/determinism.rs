@@ -68,7 +68,7 @@ fn event_logs_can_be_compared_line_by_line() {
         std::fs::read_to_string(&path).unwrap()
     };
     let (first, again, other) = (events("first", "21"), events("again", "21"), events("other", "22"));
-    assert!(first.lines().count() > 1_000 && first.contains(" bytes sent at "), "{}", first.lines().count());
+    assert!(first.lines().count() > 500 && first.contains(" bytes sent at "), "{}", first.lines().count());
     assert!(first == again, "the same run");
     assert!(first != other, "another run");
 }
