@@ -104,8 +104,11 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         (report, again)
     };
     let outcome = run_all(jobs, arguments.jobs, &run_one, &arguments.sabotage);
-    if let (Some(continuations), Some(report), Some((_, scenario))) = (arguments.why, outcome.reports.first(), scenarios.first()) {
-        let asker = why::Asker { sabotage: &arguments.sabotage, workers: &workers, jobs: arguments.jobs, continuations };
+    if let (Some(continuations), Some(report), Some((_, scenario))) =
+        (arguments.why, outcome.reports.first(), scenarios.first())
+    {
+        let asker =
+            why::Asker { sabotage: &arguments.sabotage, workers: &workers, jobs: arguments.jobs, continuations };
         asker.tell(scenario, report, arguments.report.as_deref())?;
     }
     finish(&arguments, outcome)

@@ -35,13 +35,16 @@ impl Asker<'_> {
                 let _ = std::io::stderr().flush();
             }
         };
-        let why = ask(scenario, report, self.sabotage, self.workers, self.jobs, effort, &told).map_err(Failure::input)?;
+        let why =
+            ask(scenario, report, self.sabotage, self.workers, self.jobs, effort, &told).map_err(Failure::input)?;
         if std::io::stderr().is_terminal() {
             let _ = write!(std::io::stderr(), "\r\x1b[2K");
         }
         if why.control != report.fingerprint {
             let other = why.control.unwrap_or_default();
-            return Err(Failure::input(format!("the run cannot be continued: played again it has fingerprint {other}")));
+            return Err(Failure::input(format!(
+                "the run cannot be continued: played again it has fingerprint {other}"
+            )));
         }
         say!("{}", why.text().trim_end());
         if let Some(page) = page {

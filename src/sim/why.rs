@@ -130,7 +130,8 @@ impl Curve {
             let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{word}</text>", LEFT - 6.0, y + 4.0);
         }
         let line: Vec<String> = self.points.iter().map(|point| format!("{:.1},{:.1}", x(point.at), y(point))).collect();
-        let _ = writeln!(svg, "<polyline points=\"{}\" fill=\"none\" stroke=\"#36c\" stroke-width=\"2\"/>", line.join(" "));
+        let _ =
+            writeln!(svg, "<polyline points=\"{}\" fill=\"none\" stroke=\"#36c\" stroke-width=\"2\"/>", line.join(" "));
         for point in &self.points {
             let (cx, cy) = (x(point.at), y(point));
             let _ = writeln!(
@@ -147,9 +148,15 @@ impl Curve {
         for tenth in 0..=10_u32 {
             let at = self.end * tenth / 10;
             let label = format!("{:.1}", at.as_secs_f64());
-            let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", x(at), bottom + 18.0);
+            let _ =
+                writeln!(svg, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", x(at), bottom + 18.0);
         }
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">simulated seconds</text>\n</svg>", LEFT + WIDE / 2.0, bottom + 38.0);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">simulated seconds</text>\n</svg>",
+            LEFT + WIDE / 2.0,
+            bottom + 38.0
+        );
         svg
     }
 }

@@ -2,8 +2,8 @@
 
 use super::stage::{ACCESS_NODE, loopback, postgres, simulated};
 use super::subject::Hypertables;
-use super::words::Words;
 use super::why::Surroundings;
+use super::words::Words;
 use super::worker::{Request, View, Workers};
 use crate::error::Result;
 use crate::sim::WorldConfig;

@@ -61,7 +61,10 @@ impl Oracle for Runs<'_> {
                 .iter()
                 .map(|(text, seed)| scope.spawn(move || violation(workers, text, *seed, sabotage)))
                 .collect();
-            threads.into_iter().map(|thread| thread.join().expect("a run's report is a value, even of a panic")).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a run's report is a value, even of a panic"))
+                .collect()
         })
     }
 

@@ -22,7 +22,10 @@ impl Surroundings {
         let ends = |moment: &&Moment| matches!(moment.event, Event::Completed { .. } | Event::Panicked { .. });
         let busy_until = moments.iter().rev().find(ends).map(|moment| moment.at.as_secs_f64());
         let within = moments.iter().filter(|moment| from <= moment.at && moment.at <= until);
-        Surroundings { busy_until, lines: within.filter(|moment| tells(&moment.event)).map(Moment::to_string).collect() }
+        Surroundings {
+            busy_until,
+            lines: within.filter(|moment| tells(&moment.event)).map(Moment::to_string).collect(),
+        }
     }
 }
 

@@ -56,8 +56,7 @@ fn a_failing_seed_leaves_a_scenario_that_fails_again() {
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     // As the seed has it, and shrunk.
-    let again: Vec<&str> =
-        text.lines().filter_map(|line| line.trim().strip_prefix("again: hypertile ")).collect();
+    let again: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("again: hypertile ")).collect();
     assert!(again.len() >= 2 && again.last().is_some_and(|line| line.contains("_shrunk.slt")), "{text}");
     for line in [again[0], again[again.len() - 1]] {
         let output = hypertile(&line.split(' ').collect::<Vec<_>>());

@@ -246,7 +246,8 @@ impl Shrinker<'_> {
         if parse("shrunk", &story.text(own), self.context.words).is_err() {
             return vec![];
         }
-        let others = (1..).filter(|seed| *seed != own).take(if self.wide { self.limits.other_seeds as usize } else { 0 });
+        let others =
+            (1..).filter(|seed| *seed != own).take(if self.wide { self.limits.other_seeds as usize } else { 0 });
         let runs: Vec<(String, u64)> = [own].into_iter().chain(others).map(|seed| (story.text(seed), seed)).collect();
         runs.into_iter().filter(|(text, _)| !self.seen.contains(&digest(text.as_bytes()))).collect()
     }

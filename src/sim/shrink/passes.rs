@@ -232,10 +232,8 @@ const OPERATIONS_MAX: usize = 8;
 fn simpler_faults(story: &Story, _: &Context) -> Vec<Story> {
     each_fault(story, &|nemesis| {
         let with = |fault: Fault| Nemesis { fault, ..nemesis.clone() };
-        let mut others = vec![
-            Nemesis { when: When::Now, ..nemesis.clone() },
-            Nemesis { lasts: None, ..nemesis.clone() },
-        ];
+        let mut others =
+            vec![Nemesis { when: When::Now, ..nemesis.clone() }, Nemesis { lasts: None, ..nemesis.clone() }];
         match &nemesis.fault {
             Fault::Partition(groups) => others.extend(fewer_names(groups).into_iter().map(Fault::Partition).map(with)),
             Fault::OneWay(from, to) => {
@@ -264,7 +262,8 @@ fn fewer_names(groups: &[Vec<String>]) -> Vec<Vec<Vec<String>>> {
 /// Smaller clusters. Faults lose the names of nodes that are gone, and go themselves if no name is left.
 fn fewer_nodes(story: &Story, _: &Context) -> Vec<Story> {
     let (data, spare) = (story.cluster.data, story.cluster.spare);
-    let mut sizes = vec![(data, 0), (1, 0), (data / 2, 0), (data.saturating_sub(1), 0), (data.saturating_sub(1), spare)];
+    let mut sizes =
+        vec![(data, 0), (1, 0), (data / 2, 0), (data.saturating_sub(1), 0), (data.saturating_sub(1), spare)];
     sizes.push((data, spare.saturating_sub(1)));
     sizes.retain(|size| *size != (data, spare) && size.0 <= data && size.1 <= spare);
     sizes.dedup();
@@ -290,7 +289,8 @@ fn without_nodes(nemesis: Nemesis, gone: &[String]) -> Option<Nemesis> {
     }
     let left = |names: &[String]| names.iter().filter(|name| !gone.contains(name)).cloned().collect::<Vec<_>>();
     let groups = |groups: &[Vec<String>]| {
-        let groups: Vec<Vec<String>> = groups.iter().map(|group| left(group)).filter(|group| !group.is_empty()).collect();
+        let groups: Vec<Vec<String>> =
+            groups.iter().map(|group| left(group)).filter(|group| !group.is_empty()).collect();
         (groups.len() > 1).then_some(groups)
     };
     let one_way = |from: &String, to: &[String]| {

@@ -160,7 +160,8 @@ fn an_unshrunk_story_keeps_everything_but_its_comments() {
 #[test]
 fn only_checkers_that_speak_are_kept() {
     let judge = |scenario: &Scenario, _| {
-        let asked = |action: &Action| matches!(action, Action::Check(names) if has(names, "all") || has(names, "order"));
+        let asked =
+            |action: &Action| matches!(action, Action::Check(names) if has(names, "all") || has(names, "order"));
         scenario.steps.iter().any(|step| asked(&step.action)).then(|| "safety order".to_string())
     };
     assert_eq!(shrunk(STORY, 3, Limits::default(), &judge).text, "cluster data=0 seed=3 world=sim\ncheck order\n");
@@ -219,7 +220,10 @@ fn a_workload_is_written_out_and_shrunk() {
 fn tries_are_bounded_and_a_scenario_that_holds_is_refused() {
     let fails = |_: &Scenario, _| Some("panic".to_string());
     let limits = Limits { tries: 4, other_seeds: 0 };
-    assert!(!shrunk(STORY, 3, limits, &|scenario, _| has(&operations(scenario), "needle").then(|| "x".to_string())).finished);
+    assert!(
+        !shrunk(STORY, 3, limits, &|scenario, _| has(&operations(scenario), "needle").then(|| "x".to_string()))
+            .finished
+    );
     assert!(shrunk(STORY, 3, Limits::default(), &fails).text.lines().count() == 1);
     let oracle = MadeUp { judge: &|_, _| None, tries: Cell::new(0), at_once: 1 };
     let scenario = parse("x.slt", STORY, &Toy).unwrap();
@@ -229,7 +233,8 @@ fn tries_are_bounded_and_a_scenario_that_holds_is_refused() {
 /// A scenario with these operations, by client, and so many faults.
 fn written(clients: &[Vec<u32>], crashes: u32) -> String {
     let mut text = String::from("cluster data=3 world=sim\n\n");
-    (0..crashes).for_each(|number| text.push_str(&format!("nemesis crash node{} after {}ms\n", number % 3, number * 337)));
+    (0..crashes)
+        .for_each(|number| text.push_str(&format!("nemesis crash node{} after {}ms\n", number % 3, number * 337)));
     for (client, values) in clients.iter().enumerate().filter(|(_, values)| !values.is_empty()) {
         text.push_str(&format!("\nclient w{client}\n"));
         values.iter().for_each(|value| text.push_str(&format!("{}ms put {value}\n", value * 13)));
