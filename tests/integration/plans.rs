@@ -181,7 +181,7 @@ fn a_failing_plan_is_printed_as_a_short_scenario() {
 fn the_plans_of_two_seeds_are_as_they_were() {
     let text = "cluster data=1..3 spare=0..1\ntable interval=1d..14d partitions=1..4 replication=1..2\nduring 2s..4s\n\
                 workload batches writers=1..2 batches=2..4 readers=0..1\nfault crash count=1..2 lasts=500ms..2s\n\
-                fault crash-at-probe chance=50% lasts=1s..2s\nfault partition chance=50% lasts=1s..2s\n\
+                fault partition chance=50% lasts=1s..2s\n\
                 fault clock chance=50% by=1s..2h\ncheck atomicity durability\n";
     let mix = Mix::parse("small.mix", text, &workload::NAMES, &Words).unwrap();
     let mut settings = insta::Settings::clone_current();
