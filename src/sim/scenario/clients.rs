@@ -85,8 +85,9 @@ impl Clients {
     /// Tries each kind of operation again of which nothing came off. Errors: nothing comes off even then.
     pub async fn insist(&mut self, stage: &dyn Stage, subject: &mut dyn Subject) -> Result<(), String> {
         let deadline = stage.host().monotonic() + PATIENCE;
+        // One row of numbers for all kinds: two of them must not write under the same identity.
+        let mut number = 0;
         for operation in self.kinds.clone() {
-            let mut number = 0;
             while self.tally(&operation).ok == 0 {
                 let Some(again) = subject.again(&operation, number) else { break };
                 if stage.host().monotonic() >= deadline {
