@@ -80,7 +80,13 @@ async fn copy_in(client: &tokio_postgres::Client, copy: &str, data: &str) -> Res
     for line in data.lines() {
         sink.send(Bytes::from(format!("{line}\n"))).await?;
     }
-    Ok(Output::StatementComplete(sink.finish().await?))
+    let rows = sink.as_mut().finish().await?;
+    // Outside a block the COPY is committed only after it is complete, at the Sync, in PostgreSQL as here. The library
+    // stops at the completion: asked again it tells what came then, an error, or ReadyForQuery, which it did not expect.
+    match sink.as_mut().finish().await {
+        Err(error) if error.as_db_error().is_some() || error.is_closed() => Err(error),
+        _ => Ok(Output::StatementComplete(rows)),
+    }
 }
 
 fn output(messages: Vec<SimpleQueryMessage>) -> Output {

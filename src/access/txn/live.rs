@@ -41,6 +41,8 @@ struct Registry {
     /// By the decision's gid.
     pending: BTreeMap<String, Pending>,
     suspects: BTreeSet<String>,
+    /// Decisions that all have confirmed and that the store could not remove.
+    finished: BTreeSet<String>,
 }
 
 struct Pending {
@@ -129,6 +131,17 @@ impl Live {
     /// Puts `node` on the list without waking the resolver: its next regular round is soon enough.
     pub fn suspect_later(&self, node: &str) {
         self.shared.lock().suspects.insert(node.into());
+    }
+
+    /// The store could not remove a decision that all participants have confirmed: it is to be tried again, or the
+    /// decision would stay until the next start.
+    pub fn forget_later(&self, decision: &str) {
+        self.shared.lock().finished.insert(decision.into());
+    }
+
+    /// What [`Live::forget_later`] was told of; what still cannot be removed is to be given back.
+    pub fn take_finished(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.shared.lock().finished)
     }
 
     /// Resolves when somebody has asked for the resolver.

@@ -12,7 +12,7 @@
 //! * What was pending is noted *before* the node's list is read. A transaction pending then was prepared there; if it
 //!   is not in the list, it has been committed and only the answer was lost.
 
-use super::driver::place;
+use super::driver::{forget, place};
 use super::gid::Gid;
 use super::machine::LOCAL;
 use crate::access::cluster::Cluster;
@@ -77,6 +77,9 @@ async fn round(cluster: &Arc<Cluster>, sweep: bool) {
         let decisions = cluster.store.decisions();
         cluster.live.settle_doubts(|gid| decisions.iter().any(|decision| decision.gid == gid));
         probe!(cluster.host, "resolver.settled_doubts");
+    }
+    for decision in cluster.live.take_finished() {
+        forget(cluster, &decision).await;
     }
     let mut nodes = cluster.live.take_suspects();
     let state = cluster.store.state();
@@ -217,10 +220,8 @@ impl<'a> Resolving<'a> {
     }
 
     async fn confirm(&self, decision: &str, node: &str) {
-        if self.cluster.live.confirm(decision, node)
-            && let Err(error) = self.cluster.store.forget(decision).await
-        {
-            tracing::warn!(%error, gid = decision, "a finished decision could not be removed");
+        if self.cluster.live.confirm(decision, node) {
+            forget(self.cluster, decision).await;
         }
     }
 }
