@@ -12,6 +12,8 @@ pub mod generate;
 #[cfg(madsim)]
 pub mod run;
 
+#[cfg(madsim)]
+pub mod sabotage;
 pub mod serve;
 #[cfg(madsim)]
 pub mod swarm;
@@ -34,6 +36,9 @@ enum Command {
     /// Simulate many clusters, each with load and faults drawn from a seed
     #[cfg(madsim)]
     Swarm(swarm::Arguments),
+    /// Plant bugs, and say which judges find each of them, and how soon
+    #[cfg(madsim)]
+    Sabotage(sabotage::Arguments),
     /// Simulate what standard input asks for, each run in a fork of this process (what `run` starts)
     #[cfg(madsim)]
     #[command(hide = true)]
@@ -96,6 +101,8 @@ pub fn main() -> i32 {
         Command::Run(arguments) => run::run(arguments),
         #[cfg(madsim)]
         Command::Swarm(arguments) => swarm::run(arguments),
+        #[cfg(madsim)]
+        Command::Sabotage(arguments) => sabotage::run(arguments),
         #[cfg(madsim)]
         Command::Worker => match crate::trial::worker::serve() {
             Ok(()) => Ok(Exit::Success),

@@ -46,9 +46,12 @@ pub struct Arguments {
     /// Where to write the scenarios of failing seeds
     #[arg(long, default_value = "swarm-failures", value_name = "FOLDER")]
     failures: PathBuf,
-    /// Plant a bug, to see that the checkers find it (may be repeated)
+    /// Plant a bug, to see that the checkers find it (may be repeated); `hypertile sabotage --list` names all
     #[arg(long, value_name = "NAME")]
     sabotage: Vec<String>,
+    /// Print how often each named point of the code was reached
+    #[arg(long)]
+    coverage: bool,
     /// Run nothing: join the JSON summaries of the parts of a sweep
     #[arg(long, num_args = 1.., value_name = "FILE", conflicts_with_all = ["mix", "seeds", "time", "shard"])]
     merge: Vec<PathBuf>,
@@ -60,7 +63,8 @@ pub struct Arguments {
 /// The mix of those who name none.
 const DEFAULT_MIX: &str = include_str!("../../scenarios/swarm/default.mix");
 
-static STOP: AtomicBool = AtomicBool::new(false);
+/// The user has asked for the end.
+pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 
 #[expect(clippy::disallowed_methods, reason = "the real time that a sweep takes")]
 pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
@@ -69,7 +73,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         return finish(&arguments, &merged(&arguments.merge)?, Duration::ZERO);
     }
     Sabotage::from_names(&arguments.sabotage).map_err(Failure::usage)?;
-    let mix = mix(arguments.mix.as_deref())?;
+    let mix = read_mix(arguments.mix.as_deref())?;
     if let Some(seed) = arguments.show {
         let plan = crate::trial::plan::Plan::from_seed(seed, &mix).map_err(Failure::input)?;
         say!("{}", plan.text().trim_end());
@@ -120,6 +124,9 @@ fn tell(arguments: &Arguments, failure: &FailedRun) {
 
 fn finish(arguments: &Arguments, summary: &Summary, elapsed: Duration) -> Result<Exit, Failure> {
     say!("{}", summary.text(elapsed).trim_end());
+    if arguments.coverage {
+        say!("{}", summary.coverage().text().trim_end());
+    }
     let keep = |path: &Option<PathBuf>, text: &dyn Fn() -> String| match path {
         Some(path) => {
             write(path, &text()).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))
@@ -144,7 +151,7 @@ fn exit(summary: &Summary) -> Exit {
 }
 
 #[expect(clippy::disallowed_methods, reason = "reads the file that the user named")]
-fn mix(path: Option<&Path>) -> Result<Mix, Failure> {
+pub(super) fn read_mix(path: Option<&Path>) -> Result<Mix, Failure> {
     let (name, text) = match path {
         None => ("scenarios/swarm/default.mix".to_string(), DEFAULT_MIX.to_string()),
         Some(path) => {
@@ -179,7 +186,7 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
 }
 
 /// Ctrl-C lets the runs under way come to their end; a second one ends at once.
-fn stop_at_interrupt() {
+pub(super) fn stop_at_interrupt() {
     extern "C" fn interrupted(_: libc::c_int) {
         if STOP.swap(true, Ordering::Relaxed) {
             // SAFETY: may be called in a signal handler, unlike `exit`.

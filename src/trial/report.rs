@@ -5,7 +5,9 @@ use super::subject::Hypertables;
 use super::words::Words;
 use super::worker::{Request, View, Workers};
 use crate::error::Result;
+pub use crate::sabotage::Sabotage;
 use crate::sim::WorldConfig;
+use crate::sim::world::Fires;
 use crate::sim::history::Tallies;
 use crate::sim::picture::{KEEP_EVENTS, Options, Picture, Track, page, timeline};
 use crate::sim::record::Moment;
@@ -22,37 +24,9 @@ pub struct Setting {
     pub seed: u64,
     /// Who simulates; they know the hypertile binary, which the processes of real worlds run too.
     pub workers: Workers,
-    /// Planted bugs, by name: see [`Sabotage`].
+    /// Planted bugs.
     pub sabotage: Sabotage,
     pub view: View,
-}
-
-/// Planted bugs: a judge that does not find them is no judge.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sabotage {
-    /// Commit decisions are written but not synced.
-    pub decision_sync: bool,
-}
-
-impl Sabotage {
-    /// Errors: an unknown name; says which there are.
-    pub fn from_names(names: &[String]) -> std::result::Result<Sabotage, String> {
-        let mut sabotage = Sabotage::default();
-        for name in names {
-            match name.as_str() {
-                "decision.sync" => sabotage.decision_sync = true,
-                // One line a planted bug, here and in `names`.
-                _ => return Err(format!("unknown sabotage \"{name}\", expected: decision.sync")),
-            }
-        }
-        Ok(sabotage)
-    }
-}
-
-impl Sabotage {
-    fn names(self) -> Vec<&'static str> {
-        if self.decision_sync { vec!["decision.sync"] } else { vec![] }
-    }
 }
 
 /// How a run ended.
@@ -81,6 +55,10 @@ pub struct Report {
     pub faults: u64,
     /// How often probes were reached (simulation only).
     pub probes: BTreeMap<String, u64>,
+    /// Points that may fire, how often they were reached, and how often they fired (simulation only).
+    pub buggify: BTreeMap<String, Fires>,
+    /// How often the run came to each planted bug.
+    pub sabotage: BTreeMap<String, u64>,
     /// Faults that were armed for later, or at a probe which was not reached (often enough), and never struck.
     pub waiting: Vec<String>,
     /// What clients did, by the first word of the operation: what the judges had to look at.
@@ -154,6 +132,8 @@ pub struct Simulated {
     pub events: u64,
     pub faults: u64,
     pub probes: BTreeMap<String, u64>,
+    pub buggify: BTreeMap<String, Fires>,
+    pub sabotage: BTreeMap<String, u64>,
     /// The last events, as many as were to be kept.
     pub moments: Vec<Moment>,
 }
@@ -165,9 +145,13 @@ pub fn run(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
         let played = skipped(format!("the scenario is not for {world}"));
         return report(&scenario.name, file, world, seed, start, played, None);
     }
+    if world != WorldKind::Sim && !scenario.buggify.is_empty() {
+        let played = skipped("`buggify` is for the simulation".to_string());
+        return report(&scenario.name, file, world, seed, start, played, None);
+    }
     match world {
         WorldKind::Sim => {
-            let sabotage = setting.sabotage.names().into_iter().map(str::to_string).collect();
+            let sabotage = setting.sabotage.names().map(str::to_string).collect();
             let request = Request {
                 file: file.to_string(),
                 text: scenario.text.clone(),
@@ -231,6 +215,8 @@ fn report(
         events: simulated.map_or(0, |s| s.events),
         faults: simulated.map_or(0, |s| s.faults),
         probes: simulated.map(|s| s.probes.clone()).unwrap_or_default(),
+        buggify: simulated.map(|s| s.buggify.clone()).unwrap_or_default(),
+        sabotage: simulated.map(|s| s.sabotage.clone()).unwrap_or_default(),
         waiting: played.waiting,
         operations: played.tallies,
         timeline: None,

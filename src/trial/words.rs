@@ -2,7 +2,7 @@
 
 use super::checker;
 use super::workload::{self, Operation};
-use crate::probe;
+use crate::{buggify, probe};
 use crate::sim::chance::Stream;
 use crate::sim::scenario::problem::ParseError;
 use crate::sim::scenario::stage::Vocabulary;
@@ -30,6 +30,10 @@ impl Vocabulary for Words {
 
     fn probes(&self) -> &'static [&'static str] {
         &probe::ALL
+    }
+
+    fn points(&self) -> Vec<&'static str> {
+        buggify::ALL.iter().map(|point| point.name).collect()
     }
 }
 

@@ -13,8 +13,9 @@
     reason = "starts, forks and waits for the processes that simulations run in; no node's code is here"
 )]
 
-use super::report::{Report, Sabotage, simulate_here};
+use super::report::{Report, simulate_here};
 use super::words;
+use crate::sabotage::Sabotage;
 use crate::sim::scenario::run::{Class, Failure};
 use crate::sim::tasks::panic_message;
 use crate::sim::warm_up;

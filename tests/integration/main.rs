@@ -13,6 +13,7 @@ mod nemesis;
 mod picture;
 mod postgres;
 mod psql;
+mod sabotage;
 mod scenarios;
 mod support;
 mod swarm;

@@ -78,6 +78,11 @@ pub trait Vocabulary: Sync {
 
     /// Named points in the system's code.
     fn probes(&self) -> &'static [&'static str];
+
+    /// What `buggify` knows: points in the system's code that may fire; see [`buggify`](crate::buggify).
+    fn points(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
 }
 
 /// The system under test: its clients and its judges, and the history between them.

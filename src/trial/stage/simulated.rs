@@ -1,9 +1,11 @@
 //! The deterministic world: every node a machine of a simulated [`World`], one seed one run.
 
 use super::{ACCESS_NODE, CLIENT, Cluster, DATABASE, USER, data_node_names, make_cluster, unknown_node};
+use crate::buggify;
 use crate::error::Result;
 use crate::host::Host;
 use crate::node::{Config, FIRST_DATABASE, Server, data_node_host};
+use crate::sabotage::Sabotage;
 use crate::sim::chance::Stream;
 use crate::sim::clock::ClockFault;
 use crate::sim::record::{Crash, Recorder};
@@ -12,7 +14,7 @@ use crate::sim::scenario::session::Session;
 use crate::sim::scenario::stage::{Purpose, Stage};
 use crate::sim::scenario::{ClusterSpec, Fault, Links, Nemesis, Scenario, When, WorldKind};
 use crate::sim::world::{self, StrikeId, World, WorldConfig, simulate};
-use crate::trial::report::{Sabotage, Simulated};
+use crate::trial::report::Simulated;
 use crate::trial::subject::Hypertables;
 use crate::trial::words::Words;
 use crate::wire::client::{Address, Connection};
@@ -49,9 +51,10 @@ enum Armed {
 /// Plays a scenario in a world of its own.
 pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, keep_events: usize) -> (Played, Simulated) {
     let scenario = scenario.clone();
-    let config = WorldConfig { time_limit: TIME_LIMIT, keep_events, ..WorldConfig::default() };
+    let buggify = scenario.buggify.iter().filter_map(|name| buggify::find(name)).collect();
+    let config = WorldConfig { time_limit: TIME_LIMIT, keep_events, buggify, sabotage, ..WorldConfig::default() };
     let run = simulate(seed, config, move |world| async move {
-        match SimulatedStage::start(world, &scenario.cluster, sabotage).await {
+        match SimulatedStage::start(world, &scenario.cluster).await {
             Ok(mut stage) => play(&scenario, &mut stage, &Words, &mut Hypertables::default()).await,
             Err(error) => ended(Failure::new(Class::Liveness, format!("the cluster did not start: {error}"))),
         }
@@ -71,6 +74,8 @@ pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, keep_events: usiz
         events: run.events,
         faults: run.faults,
         probes,
+        buggify: run.buggify.into_iter().map(|(point, fires)| (point.to_string(), fires)).collect(),
+        sabotage: run.sabotage.into_iter().map(|(bug, hits)| (bug.to_string(), hits)).collect(),
         moments: run.kept,
     };
     (played, facts)
@@ -88,13 +93,13 @@ fn class_of(message: &str) -> Class {
 }
 
 impl SimulatedStage {
-    async fn start(world: World, spec: &ClusterSpec, sabotage: Sabotage) -> Result<SimulatedStage> {
+    async fn start(world: World, spec: &ClusterSpec) -> Result<SimulatedStage> {
         let data_nodes = data_node_names(spec);
         for (k, name) in (0..).zip(&data_nodes) {
             world.alias(&data_node_host(k), name);
-            world.start(name, |host| serve(host, Sabotage::default()));
+            world.start(name, serve);
         }
-        world.start(ACCESS_NODE, move |host| serve(host, sabotage));
+        world.start(ACCESS_NODE, serve);
         let host = world.node(CLIENT);
         let (faults, workload) = (world.stream("faults"), world.stream("workload"));
         let stage = SimulatedStage { world, host, data_nodes, faults, workload, armed: Vec::new() };
@@ -180,8 +185,8 @@ impl SimulatedStage {
 
 /// What a simulated machine runs: the server, and nothing else. A store that cannot be opened after a crash is a
 /// failure of the run, which the panic makes it.
-async fn serve(host: Host, sabotage: Sabotage) {
-    let config = Config { port: PORT, password: None, decisions_unsynced: sabotage.decision_sync };
+async fn serve(host: Host) {
+    let config = Config { port: PORT, password: None };
     let listener = host.net().listen("0.0.0.0", PORT).await.unwrap_or_else(|error| panic!("cannot listen: {error}"));
     match Server::open(&host, config).await {
         Ok(server) => server.run(listener).await,
