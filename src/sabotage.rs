@@ -64,11 +64,7 @@ pub static ALL: [Bug; 30] = [
         "The decision is forgotten although a participant has not confirmed.",
     ),
     bug("decision.sync", &["src/catalog/store/file.rs"], "The decision to commit is written and not synced."),
-    bug(
-        "engine.commit.sync",
-        &["src/engine/job.rs"],
-        "A commit is acknowledged before it is synced.",
-    ),
+    bug("engine.commit.sync", &["src/engine/job.rs"], "A commit is acknowledged before it is synced."),
     bug(
         "engine.counters",
         &["src/engine/writer.rs"],

@@ -13,8 +13,8 @@ use super::table::Table;
 use super::writer::Answer;
 use crate::error::{Error, Result, SqlState, codes};
 use crate::ids::RelationName;
-use crate::{buggify, probe, sabotage};
 use crate::sql::statement::Isolation;
+use crate::{buggify, probe, sabotage};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
@@ -479,7 +479,9 @@ async fn claim<'a>(
                     None => return Ok(claim),
                     Some((index, writer)) if writer == transaction || !core.locks.is_open(writer) => {
                         // A rollback may have ended between the two looks: only what is there now is committed.
-                        if writer == transaction || find_stored(&core.published(), space, &bytes[index..=index])?.is_some() {
+                        if writer == transaction
+                            || find_stored(&core.published(), space, &bytes[index..=index])?.is_some()
+                        {
                             return Err(codec.violation(batch, keys[index].row));
                         }
                         continue;

@@ -115,8 +115,10 @@ impl Core {
         let merges_max = if queue.waiting.is_empty() { MERGES_ALONE } else { MERGES_BESIDE_JOBS };
         let merges = merges_max.min(queue.merges.len());
         let merges = queue.merges.drain(..merges).collect::<Vec<_>>();
-        let merges = merges.into_iter().map(|(table, fan_in)| Queued { job: Job::Merge { table, fan_in }, answer: None });
-        let jobs = if buggify!(self.host, "engine.single_jobs") { queue.waiting.len().min(1) } else { queue.waiting.len() };
+        let merges =
+            merges.into_iter().map(|(table, fan_in)| Queued { job: Job::Merge { table, fan_in }, answer: None });
+        let jobs =
+            if buggify!(self.host, "engine.single_jobs") { queue.waiting.len().min(1) } else { queue.waiting.len() };
         let batch = queue.waiting.drain(..jobs).chain(merges).collect::<Vec<_>>();
         queue.draining = !batch.is_empty();
         batch

@@ -77,7 +77,10 @@ mod tests {
         assert!(coverage.never_reached().contains("txn.preparing"));
         let text = coverage.text();
         assert!(text.starts_with(&format!("probes: 1 of {} reached\n", probe::ALL.len())), "{text}");
-        assert!(text.contains("           7  txn.decided\n") && text.contains("       never  txn.preparing\n"), "{text}");
+        assert!(
+            text.contains("           7  txn.decided\n") && text.contains("       never  txn.preparing\n"),
+            "{text}"
+        );
         assert!(text.contains("           6  pool.dropped             fired          2  a connection"), "{text}");
     }
 }

@@ -2,11 +2,11 @@
 
 use super::checker;
 use super::workload::{self, Operation};
-use crate::{buggify, probe};
 use crate::sim::chance::Stream;
 use crate::sim::scenario::problem::ParseError;
 use crate::sim::scenario::stage::Vocabulary;
 use crate::sim::scenario::{self, ClientBlock, Scenario, WorkloadSpec};
+use crate::{buggify, probe};
 
 /// The vocabulary of this database.
 pub struct Words;

@@ -6,7 +6,8 @@ use hypertile::trial::report::Report;
 
 /// Bugs that the first seeds bring out, of several parts of the code and found by several judges. The whole matrix takes minutes:
 /// `hypertile sabotage`.
-const FAST: &str = "aggregate.full,commit.gate,commit.participant,copy.last_batch,decision.sync,engine.commit.sync,replica.write";
+const FAST: &str =
+    "aggregate.full,commit.gate,commit.participant,copy.last_batch,decision.sync,engine.commit.sync,replica.write";
 
 #[test]
 fn planted_bugs_are_found_as_the_golden_has_it() {
@@ -60,7 +61,10 @@ fn unknown_points_are_refused_and_other_worlds_do_not_buggify() {
     let output = hypertile(&["run", story.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
     let text = stderr(&output);
-    assert!(text.contains("story.slt:1:9: unknown point \"everything\", expected one of: all, catalog.slow, "), "{text}");
+    assert!(
+        text.contains("story.slt:1:9: unknown point \"everything\", expected one of: all, catalog.slow, "),
+        "{text}"
+    );
     std::fs::write(&story, "buggify pool.dropped\n\nstatement ok\nSELECT 1\n").unwrap();
     let output = hypertile(&["run", story.to_str().unwrap(), "--world", "loopback"]);
     assert!(stdout(&output).contains("skipped: `buggify` is for the simulation"), "{}", stdout(&output));

@@ -91,10 +91,11 @@ fn range_check(dimension: &Dimension, slice: &Slice) -> Option<String> {
     let start = (slice.start != i64::MIN).then(|| literal(slice.start)).flatten();
     let end = (slice.end != i64::MAX).then(|| literal(slice.end)).flatten();
     let below = if sabotage!("route.edge") { "<=" } else { "<" };
-    let bounds: Vec<String> = [start.map(|at| format!("{value} >= {at}")), end.map(|at| format!("{value} {below} {at}"))]
-        .into_iter()
-        .flatten()
-        .collect();
+    let bounds: Vec<String> =
+        [start.map(|at| format!("{value} >= {at}")), end.map(|at| format!("{value} {below} {at}"))]
+            .into_iter()
+            .flatten()
+            .collect();
     (!bounds.is_empty()).then(|| bounds.join(" AND "))
 }
 

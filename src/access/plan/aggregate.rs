@@ -50,7 +50,8 @@ pub fn push(aggregate: &Aggregate, flat: &Flat, top: Option<&Top>) -> Result<Opt
         }
         builder.add_group(position, &inner, sql).map_err(aggregation)?;
     }
-    let completeness = if keeps_together || sabotage!("aggregate.full") { Completeness::Full } else { Completeness::Partial };
+    let completeness =
+        if keeps_together || sabotage!("aggregate.full") { Completeness::Full } else { Completeness::Partial };
     for position in 0..aggregate.aggr_expr.len() {
         builder.add_call(&mut base.renderer, position, completeness)?;
     }

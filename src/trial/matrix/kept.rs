@@ -54,7 +54,9 @@ fn magnitude(at: usize) -> String {
 
 /// The golden of a matrix: a line for each bug.
 pub fn text(rows: &[Row]) -> String {
-    let mut text = "# Planted bugs, the seeds that finding each takes, and who finds it: `hypertile sabotage --accept`.\n".to_string();
+    let mut text =
+        "# Planted bugs, the seeds that finding each takes, and who finds it: `hypertile sabotage --accept`.\n"
+            .to_string();
     for row in rows {
         let kept = Kept::of(row);
         let finders = if kept.finders.is_empty() { OPEN.to_string() } else { kept.finders.join(" ") };
@@ -67,7 +69,8 @@ pub fn text(rows: &[Row]) -> String {
 /// cannot be read.
 pub fn differences(golden: &str, rows: &[Row]) -> Result<Vec<String>, String> {
     let lines = golden.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
-    let read = |line: &str| Kept::parse(line).ok_or_else(|| format!("cannot read \"{line}\", expected: BUG SEEDS FINDER…"));
+    let read =
+        |line: &str| Kept::parse(line).ok_or_else(|| format!("cannot read \"{line}\", expected: BUG SEEDS FINDER…"));
     let kept: BTreeMap<String, Kept> = lines.map(read).collect::<Result<_, _>>()?;
     let difference = |row: &Row| {
         let now = Kept::of(row);

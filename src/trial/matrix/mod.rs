@@ -183,7 +183,9 @@ pub fn text(rows: &[Row]) -> String {
     let others: BTreeSet<&str> = rows.iter().flat_map(|row| row.finders().into_keys().collect::<Vec<_>>()).collect();
     columns.extend(others.into_iter().filter(|name| !columns.contains(name)).collect::<Vec<_>>());
     let mut text = format!("{:<26}{:>8}", "bug", "seeds");
-    columns.iter().for_each(|column| drop(write!(text, "  {column}")));
+    for column in &columns {
+        let _ = write!(text, "  {column}");
+    }
     for row in rows {
         let seeds = row.median_seeds().map_or("-".to_string(), |seeds| seeds.to_string());
         let _ = write!(text, "\n{:<26}{seeds:>8}", row.bug);

@@ -10,10 +10,10 @@ pub mod mix;
 
 use super::workload;
 use crate::ids::quote_identifier;
-use crate::{buggify, probe};
 use crate::sim::chance::{self, Stream};
 use crate::sim::scenario::{ClientBlock, Fault, Nemesis, When, WorkloadSpec};
 use crate::trial::stage::ACCESS_NODE;
+use crate::{buggify, probe};
 use mix::{FaultKind, FaultMix, Mix};
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -215,7 +215,8 @@ fn active_points(seed: u64, chance_percent: u64) -> Vec<&'static str> {
     if !percent(&mut chance::stream(seed, "plan/buggify"), chance_percent) {
         return vec![];
     }
-    let active = |name: &&str| percent(&mut chance::stream(seed, &format!("plan/buggify/{name}")), POINT_ACTIVE_PERCENT);
+    let active =
+        |name: &&str| percent(&mut chance::stream(seed, &format!("plan/buggify/{name}")), POINT_ACTIVE_PERCENT);
     buggify::ALL.iter().map(|point| point.name).filter(active).collect()
 }
 
