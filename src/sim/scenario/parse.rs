@@ -491,6 +491,10 @@ mod tests {
         fn probes(&self) -> &'static [&'static str] {
             &["txn.decided"]
         }
+
+        fn points(&self) -> Vec<&'static str> {
+            vec!["pool.dropped", "wire.short_read"]
+        }
     }
 
     fn parse(file: &str, text: &str) -> Result<Scenario, ParseError> {
@@ -561,6 +565,21 @@ check all
             .collect();
         assert_eq!(blocks, ["client w0\n5ms put x\n1s..2s put y\nget z", "client r0 while w0\nget x"]);
         assert_eq!(scenario.steps.len(), 3);
+    }
+
+    #[test]
+    fn points_stand_in_one_line_before_the_first_step() {
+        let points = |text: &str| parse("x.slt", text).map(|scenario| scenario.buggify);
+        assert_eq!(points("advance 1s").unwrap(), [""; 0]);
+        assert_eq!(points("cluster data=1\nbuggify pool.dropped\n\nadvance 1s").unwrap(), ["pool.dropped"]);
+        assert_eq!(points("buggify all").unwrap(), ["pool.dropped", "wire.short_read"]);
+        let bad = |text: &str| points(text).unwrap_err().to_string();
+        assert_eq!(bad("advance 1s\nbuggify all"), "x.slt:2:1: expected one `buggify` line, before the first step");
+        assert_eq!(
+            bad("buggify pool"),
+            "x.slt:1:9: unknown point \"pool\", expected one of: all, pool.dropped, wire.short_read"
+        );
+        assert!(bad("buggify").contains("expected: buggify NAME…, of: all, "), "{}", bad("buggify"));
     }
 
     #[test]

@@ -294,6 +294,19 @@ mod tests {
                 })
                 .collect();
             assert_eq!(clients, plan.clients.iter().collect::<Vec<_>>());
+            assert_eq!(scenario.buggify, plan.buggify);
+        }
+    }
+
+    #[test]
+    fn a_third_of_the_runs_have_a_quarter_of_the_points() {
+        let plans: Vec<Plan> = (0..300).map(|seed| Plan::from_seed(seed, &mix()).unwrap()).collect();
+        let buggified: Vec<usize> = plans.iter().map(|plan| plan.buggify.len()).filter(|points| *points > 0).collect();
+        assert!((70..130).contains(&buggified.len()), "{} of 300", buggified.len());
+        let mean = buggified.iter().sum::<usize>() as f64 / buggified.len() as f64;
+        assert!((3.0..6.0).contains(&mean), "{mean} of {} points", buggify::ALL.len());
+        for point in &buggify::ALL {
+            assert!(plans.iter().any(|plan| plan.buggify.contains(&point.name)), "{} is never active", point.name);
         }
     }
 
