@@ -3,7 +3,8 @@
 //! The modules in reading order; each may use those above it, never those below
 //! (`tests/integration/tidy.rs` holds the exact edges):
 //!
-//! * base: [`error`], [`ids`], [`limits`], [`probe`], [`units`]: values everything else speaks in.
+//! * base: [`error`], [`ids`], [`limits`], [`units`]: values everything else speaks in; [`probe`], [`buggify`],
+//!   [`sabotage`]: what the code carries for the simulator.
 //! * [`host`]: the only door to the world: network, clock, tasks, entropy, disk.
 //! * [`chunk`]: partitioning mathematics: hash, slices, placement, exclusion. Pure.
 //! * [`sql`]: the dialect: types, statements, functions.
@@ -17,10 +18,12 @@
 //! * [`trial`]: hypertables in it: stages, workloads, judges.
 //! * [`cli`]: the command line.
 
+pub mod buggify;
 pub mod error;
 pub mod ids;
 pub mod limits;
 pub mod probe;
+pub mod sabotage;
 pub mod units;
 
 pub mod host;

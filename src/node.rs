@@ -8,7 +8,7 @@
 
 use crate::access::cluster::Cluster;
 use crate::access::session::{AccessSession, Databases};
-use crate::catalog::store::{Store, StoreOptions};
+use crate::catalog::store::Store;
 use crate::engine::Engine;
 use crate::error::{Error, Result, codes};
 use crate::host::{Host, Listener};
@@ -45,8 +45,6 @@ pub struct Config {
     pub port: u16,
     /// With one, every user must give it (SCRAM-SHA-256); without, everybody is trusted.
     pub password: Option<String>,
-    /// Sabotage: commit decisions are not synced. For proving that the simulator would notice.
-    pub decisions_unsynced: bool,
 }
 
 /// One server.
@@ -120,8 +118,7 @@ impl Server {
         let path = folder_path(folder);
         self.host.disk().create_dir(&path)?;
         let engine = Engine::open(&self.host, &format!("{path}/{ENGINE_FILE}")).await?;
-        let options = StoreOptions { sync_decisions: !self.config.decisions_unsynced };
-        let store = Store::open_with(&self.host, &format!("{path}/{CATALOG_FILE}"), options).await?;
+        let store = Store::open(&self.host, &format!("{path}/{CATALOG_FILE}")).await?;
         let cluster = Cluster::open(&self.host, name, self.config.port, engine, store).await?;
         cluster.start();
         Ok(cluster)

@@ -15,11 +15,16 @@
 mod file;
 
 use super::{Change, State};
+use crate::buggify;
 use crate::error::Result;
 use crate::host::Host;
 use file::File;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a commit may dawdle where a simulation asks for it.
+const SLOW: Duration = Duration::from_millis(40);
 
 /// "This transaction commits": written before anybody is told to commit, removed when all participants have confirmed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,19 +33,6 @@ pub struct Decision {
     pub gid: String,
     /// Who has prepared it: names of data nodes, and the empty name for the access node's own database.
     pub participants: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoreOptions {
-    /// Sabotage switch for the simulator: without it a commit returns before it is durable, and a crash can take back a
-    /// decision that participants have acted upon. The judges must notice.
-    pub sync_decisions: bool,
-}
-
-impl Default for StoreOptions {
-    fn default() -> StoreOptions {
-        StoreOptions { sync_decisions: true }
-    }
 }
 
 /// Open catalog of one access-node database.
@@ -57,12 +49,7 @@ impl Store {
     /// Opens or creates; replays the changes. Counts the opening: see [`Store::incarnation`].
     /// Errors: `55000` for a file of another format, `XX001` for a damaged one, `58030` and `53100` from the disk.
     pub async fn open(host: &Host, path: &str) -> Result<Arc<Store>> {
-        Store::open_with(host, path, StoreOptions::default()).await
-    }
-
-    /// As [`Store::open`], perhaps sabotaged.
-    pub async fn open_with(host: &Host, path: &str, options: StoreOptions) -> Result<Arc<Store>> {
-        let file = Arc::new(File::new(host.clone(), path, options));
+        let file = Arc::new(File::new(host.clone(), path));
         let opening = file.clone();
         let incarnation = host.blocking(move || opening.open()).await?;
         let writer = Arc::new(tokio::sync::Mutex::new(()));
@@ -79,8 +66,8 @@ impl Store {
         self.file.published().state.clone()
     }
 
-    /// Makes `changes` and the decision durable in one step, then visible. Durable before it returns, unless
-    /// [`StoreOptions::sync_decisions`] is off. Once begun it runs to its end, even if the caller goes away.
+    /// Makes `changes` and the decision durable in one step, then visible. Once begun it runs to its end, even if the
+    /// caller goes away.
     ///
     /// Errors: `08007` when the disk failed in the commit itself and cannot say whether it took place (the participants
     /// must stay prepared, see [`Store::in_doubt`]); any other error means that nothing changed.
@@ -117,6 +104,9 @@ impl Store {
     /// Does storage work in turn.
     async fn write(&self, work: impl FnOnce(&File) -> Result<()> + Send + 'static) -> Result<()> {
         let turn = self.writer.clone().lock_owned().await;
+        if buggify!(self.host, "catalog.slow") {
+            self.host.sleep(SLOW).await;
+        }
         let file = self.file.clone();
         self.host
             .blocking(move || {

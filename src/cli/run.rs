@@ -2,6 +2,7 @@
 
 use super::{Exit, Failure, why};
 use crate::sim::scenario::{Scenario, WorldKind};
+use crate::trial::coverage::Coverage;
 use crate::trial::report::{self, Report, Sabotage, Setting};
 use crate::trial::worker::{View, Workers};
 use crate::trial::{golden, words};
@@ -33,9 +34,12 @@ pub struct Arguments {
     /// Also write the reports as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Plant a bug, to see that the checkers find it: decision.sync (may be repeated)
+    /// Plant a bug, to see that the checkers find it (may be repeated); `hypertile sabotage --list` names all
     #[arg(long, value_name = "NAME")]
     sabotage: Vec<String>,
+    /// Print how often each named point of the code was reached (sim only)
+    #[arg(long)]
+    coverage: bool,
     /// Write a page for a browser that shows the run (sim only, one scenario and one seed)
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -74,8 +78,9 @@ struct Job<'a> {
 
 pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let sabotage = Sabotage::from_names(&arguments.sabotage).map_err(Failure::usage)?;
-    if arguments.world != WorldKind::Sim && (arguments.twice || !arguments.sabotage.is_empty()) {
-        return Err(Failure::usage("--twice and --sabotage need --world sim"));
+    let sim_only = arguments.twice || arguments.coverage || !arguments.sabotage.is_empty();
+    if arguments.world != WorldKind::Sim && sim_only {
+        return Err(Failure::usage("--twice, --coverage and --sabotage need --world sim"));
     }
     let view = View {
         // Workers share this process's folder.
@@ -103,8 +108,13 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     }
     let run_one = |job: &Job, round: Round| {
         let workers = if round == Round::First { &workers } else { &others };
-        let setting =
-            Setting { world: arguments.world, seed: job.seed, workers: workers.clone(), sabotage, view: view.clone() };
+        let setting = Setting {
+            world: arguments.world,
+            seed: job.seed,
+            workers: workers.clone(),
+            sabotage: sabotage.clone(),
+            view: view.clone(),
+        };
         let mut report = report::run(job.scenario, job.file, &setting);
         if round == Round::First {
             golden::judge(&mut report, arguments.accept);
@@ -216,6 +226,11 @@ fn finish(arguments: &Arguments, outcome: Outcome) -> Result<Exit, Failure> {
     let (ok, failed, skipped) = (count("ok"), count("failed"), count("skipped"));
     let twice = if arguments.twice { format!(", {} not deterministic", outcome.differing) } else { String::new() };
     say!("{} runs: {ok} ok, {failed} failed, {skipped} skipped{twice}", outcome.reports.len());
+    if arguments.coverage {
+        let mut coverage = Coverage::default();
+        outcome.reports.iter().for_each(|report| coverage.add(&report.probes, &report.buggify));
+        say!("{}", coverage.text().trim_end());
+    }
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&outcome.reports).expect("reports always serialize");
         write(path, &text).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))?;

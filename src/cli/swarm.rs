@@ -53,9 +53,12 @@ pub struct Arguments {
     /// Do not look for shorter scenarios that fail in the same way
     #[arg(long)]
     no_shrink: bool,
-    /// Plant a bug, to see that the checkers find it (may be repeated)
+    /// Plant a bug, to see that the checkers find it (may be repeated); `hypertile sabotage --list` names all
     #[arg(long, value_name = "NAME")]
     sabotage: Vec<String>,
+    /// Print how often each named point of the code was reached
+    #[arg(long)]
+    coverage: bool,
     /// Run nothing: join the JSON summaries of the parts of a sweep
     #[arg(long, num_args = 1.., value_name = "FILE", conflicts_with_all = ["mix", "seeds", "time", "shard"])]
     merge: Vec<PathBuf>,
@@ -67,6 +70,7 @@ pub struct Arguments {
 /// The mix of those who name none.
 const DEFAULT_MIX: &str = include_str!("../../scenarios/swarm/default.mix");
 
+/// The user has asked for the end.
 pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 
 #[expect(clippy::disallowed_methods, reason = "the real time that a sweep takes")]
@@ -76,7 +80,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         return finish(&arguments, &merged(&arguments.merge)?, Duration::ZERO);
     }
     Sabotage::from_names(&arguments.sabotage).map_err(Failure::usage)?;
-    let mix = mix(arguments.mix.as_deref())?;
+    let mix = read_mix(arguments.mix.as_deref())?;
     if let Some(seed) = arguments.show {
         let plan = crate::trial::plan::Plan::from_seed(seed, &mix).map_err(Failure::input)?;
         say!("{}", plan.text().trim_end());
@@ -166,6 +170,9 @@ const SHRINK_TIME: Duration = Duration::from_secs(120);
 
 fn finish(arguments: &Arguments, summary: &Summary, elapsed: Duration) -> Result<Exit, Failure> {
     say!("{}", summary.text(elapsed).trim_end());
+    if arguments.coverage {
+        say!("{}", summary.coverage().text().trim_end());
+    }
     let keep = |path: &Option<PathBuf>, text: &dyn Fn() -> String| match path {
         Some(path) => {
             write(path, &text()).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))
@@ -190,7 +197,7 @@ fn exit(summary: &Summary) -> Exit {
 }
 
 #[expect(clippy::disallowed_methods, reason = "reads the file that the user named")]
-fn mix(path: Option<&Path>) -> Result<Mix, Failure> {
+pub(super) fn read_mix(path: Option<&Path>) -> Result<Mix, Failure> {
     let (name, text) = match path {
         None => ("scenarios/swarm/default.mix".to_string(), DEFAULT_MIX.to_string()),
         Some(path) => {

@@ -9,6 +9,7 @@ use super::store::{self, Health, META, PENDING, PREPARED, SEGMENTS, storage};
 use super::writer::Queue;
 use crate::error::{Error, Result, codes};
 use crate::host::Host;
+use crate::sabotage;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -217,7 +218,7 @@ fn read_undecided(read: &ReadTransaction, prepared: &BTreeMap<String, Record>) -
     let mut undecided = BTreeSet::new();
     for entry in read.open_table(PENDING).map_err(storage)?.iter().map_err(storage)? {
         let (transaction, _) = entry.map_err(storage)?.0.value();
-        if !decided_later.contains(&transaction) {
+        if !decided_later.contains(&transaction) || sabotage!("engine.prepared.rows") {
             undecided.insert(transaction);
         }
     }

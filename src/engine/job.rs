@@ -5,6 +5,7 @@ use super::segment::Encoded;
 use super::snapshot::Ddl;
 use super::table::Table;
 use crate::ids::RelationName;
+use crate::sabotage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -57,6 +58,8 @@ pub(super) enum Job {
     /// Joins small segments at the end of a table.
     Merge {
         table: u64,
+        /// So many are joined at least.
+        fan_in: usize,
     },
     /// Does nothing but for what the writer does before any batch: it opens the file again after a failure.
     Check,
@@ -67,6 +70,11 @@ pub(super) enum Job {
 impl Job {
     /// Whether somebody relies on it after a power loss.
     pub fn is_durable(&self) -> bool {
-        matches!(self, Job::Commit(_) | Job::Prepare { .. } | Job::Resolve { .. })
+        match self {
+            Job::Commit(_) => !sabotage!("engine.commit.sync"),
+            Job::Prepare { .. } => !sabotage!("engine.prepare.sync"),
+            Job::Resolve { .. } => !sabotage!("engine.resolve.sync"),
+            Job::Spill { .. } | Job::Discard { .. } | Job::Merge { .. } | Job::Check | Job::Close => false,
+        }
     }
 }

@@ -68,14 +68,15 @@ impl Layout {
     }
 
     /// Neighbours at the end that should become one segment, in order; empty if there is nothing to gain.
-    pub fn merge_candidates(&self) -> Vec<(u64, Piece)> {
+    /// `fan_in`: so many of one size at least, 2 or more.
+    pub fn merge_candidates(&self, fan_in: usize) -> Vec<(u64, Piece)> {
         let mut run = Vec::new();
         // The class that would be merged, and its members; smaller ones between them go along.
         let (mut class, mut members) = (0, 0);
         for (position, piece) in self.pieces.iter().rev() {
             let Some(own) = size_class(piece.bytes) else { break };
             if own > class {
-                if members >= MERGE_FAN_IN {
+                if members >= fan_in {
                     break;
                 }
                 (class, members) = (own, 0);
@@ -83,7 +84,7 @@ impl Layout {
             members += usize::from(own == class);
             run.push((*position, *piece));
         }
-        if members < MERGE_FAN_IN {
+        if members < fan_in {
             return Vec::new();
         }
         fitting(run.into_iter().rev())
@@ -118,7 +119,7 @@ mod tests {
         layout.insert(layout.next_position(), piece(bytes));
         let mut rewritten = 0;
         loop {
-            let run = layout.merge_candidates();
+            let run = layout.merge_candidates(MERGE_FAN_IN);
             let Some((first, _)) = run.first().copied() else { return rewritten };
             assert!(run.len() >= 2, "a merge must make progress");
             let total = run.iter().map(|(_, p)| p.bytes).sum::<u64>();

@@ -12,6 +12,7 @@ use super::snapshot::{Catalog, Ddl};
 use super::store::{self, BOUNDS, DATA, PENDING, PREPARED, SCHEMAS, SEGMENTS, TABLES, keys_definition, keys_table};
 use super::table::Table;
 use crate::error::{Error, Result, codes};
+use crate::sabotage;
 use redb::{ReadableTable, StorageError, TableError, WriteTransaction};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,7 +112,7 @@ impl<'t> Stage<'t> {
             },
             Job::Discard { transaction } => self.discard(*transaction),
             Job::Resolve { gid, commit } => self.resolve(gid, *commit),
-            Job::Merge { table } => self.merge(*table),
+            Job::Merge { table, fan_in } => self.merge(*table, *fan_in),
             Job::Check | Job::Close => Ok(()),
         }
     }
@@ -178,6 +179,8 @@ impl<'t> Stage<'t> {
         let record = Record::parse(gid, &bytes)?;
         if commit {
             self.apply_ddl(&record.ddl)?;
+            self.publish_pending(record.transaction)?;
+        } else if sabotage!("engine.prepared.rollback") {
             self.publish_pending(record.transaction)?;
         } else {
             self.discard(record.transaction)?;
@@ -330,13 +333,16 @@ impl<'t> Stage<'t> {
     }
 
     /// Joins the small segments at the end of a table. Readers keep their snapshot; a crash keeps the old ones.
-    fn merge(&mut self, table: u64) -> Result<(), Fault> {
+    fn merge(&mut self, table: u64, fan_in: usize) -> Result<(), Fault> {
         let Some(definition) = self.catalog.by_id(table).cloned() else { return Ok(()) };
-        let run = self.layouts.get(&table).map(Layout::merge_candidates).unwrap_or_default();
+        let run = self.layouts.get(&table).map(|layout| layout.merge_candidates(fan_in)).unwrap_or_default();
         let Some((first, _)) = run.first().copied() else { return Ok(()) };
         let batches = run.iter().map(|(_, p)| self.rows_of(p.data, &definition)).collect::<Result<Vec<_>, _>>();
         // A damaged segment is for the reader to report; merging leaves it where it is.
-        let Ok(batches) = batches else { return Ok(()) };
+        let Ok(mut batches) = batches else { return Ok(()) };
+        if sabotage!("engine.merge.newest") {
+            batches.pop();
+        }
         let merged = arrow::compute::concat_batches(&definition.schema()?, &batches).map_err(Error::from)?;
         let encoded = segment::encode(&merged)?;
         for (position, piece) in &run {

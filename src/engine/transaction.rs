@@ -13,8 +13,8 @@ use super::table::Table;
 use super::writer::Answer;
 use crate::error::{Error, Result, SqlState, codes};
 use crate::ids::RelationName;
-use crate::probe;
 use crate::sql::statement::Isolation;
+use crate::{buggify, probe, sabotage};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
@@ -94,7 +94,8 @@ impl Transaction {
 
     /// Starts a statement: under READ COMMITTED the snapshot moves to now.
     pub fn begin_statement(&mut self) -> Result<()> {
-        if self.snapshot.is_none() || self.isolation == Isolation::ReadCommitted {
+        let moves = self.isolation == Isolation::ReadCommitted || sabotage!("engine.snapshot");
+        if self.snapshot.is_none() || moves {
             if self.core.health.has_failed() {
                 // A reader has met the failure. The next statement will read the file opened anew.
                 drop(self.core.submit(Job::Check));
@@ -369,7 +370,9 @@ impl Transaction {
 
     /// Keeps the rows in memory bounded. While one spill is on its way the next rows gather; two never are.
     async fn spill_while_large(&mut self) -> Result<()> {
-        while self.rows.values().map(|rows| rows.buffer.bytes()).sum::<usize>() > self.core.buffer_bytes_max {
+        let early = buggify!(self.core.host, "engine.spill_early");
+        let bytes_max = if early { 0 } else { self.core.buffer_bytes_max };
+        while self.rows.values().map(|rows| rows.buffer.bytes()).sum::<usize>() > bytes_max {
             self.settle_flight().await?;
             self.launch_largest()?;
         }
@@ -463,6 +466,7 @@ async fn claim<'a>(
 ) -> Result<Claim<'a>> {
     let keys = codec.keys(batch)?;
     let bytes = keys.iter().map(|key| key.bytes.clone()).collect::<Vec<_>>();
+    let before = sabotage!("engine.keys.snapshot").then(|| core.published());
     loop {
         let holder = match core.locks.reserve(transaction, space, &bytes) {
             Err(Taken::Own(index)) => return Err(codec.violation(batch, keys[index].row)),
@@ -470,11 +474,14 @@ async fn claim<'a>(
             Ok(()) => {
                 let claim = Claim { core, transaction, space, keys: bytes.clone() };
                 // Only now, with the reservation in place, does looking at the store decide anything.
-                match find_stored(core, space, &bytes)? {
+                let snapshot = before.clone().unwrap_or_else(|| core.published());
+                match find_stored(&snapshot, space, &bytes)? {
                     None => return Ok(claim),
                     Some((index, writer)) if writer == transaction || !core.locks.is_open(writer) => {
                         // A rollback may have ended between the two looks: only what is there now is committed.
-                        if writer == transaction || find_stored(core, space, &bytes[index..=index])?.is_some() {
+                        if writer == transaction
+                            || find_stored(&core.published(), space, &bytes[index..=index])?.is_some()
+                        {
                             return Err(codec.violation(batch, keys[index].row));
                         }
                         continue;
@@ -491,9 +498,8 @@ async fn claim<'a>(
     }
 }
 
-/// The first of the keys that the store has, and the transaction that wrote it.
-fn find_stored(core: &Core, space: KeySpace, keys: &[KeyBytes]) -> Result<Option<(usize, u64)>> {
-    let snapshot = core.published();
+/// The first of the keys that the snapshot has, and the transaction that wrote it.
+fn find_stored(snapshot: &Snapshot, space: KeySpace, keys: &[KeyBytes]) -> Result<Option<(usize, u64)>> {
     let reader = KeyReader::open(&snapshot.read, space.0, space.1)?;
     let (Some(first), Some(last)) = (keys.iter().min(), keys.iter().max()) else { return Ok(None) };
     if !reader.any_between(first, last)? {

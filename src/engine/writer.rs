@@ -17,28 +17,33 @@
 
 use super::core::Core;
 use super::job::Job;
-use super::layout::Layout;
+use super::layout::MERGE_FAN_IN;
 use super::snapshot::{Catalog, Snapshot};
 use super::stage::{Effect, Fault, Stage};
 use super::store::{META, storage};
 use crate::error::{Error, Result, codes};
-use crate::probe;
+use crate::{buggify, probe, sabotage};
 use redb::{Database, Durability, WriteTransaction};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Merges done along with jobs that somebody waits for, and without.
 const MERGES_BESIDE_JOBS: usize = 1;
 const MERGES_ALONE: usize = 8;
 
+/// How long a writer may dawdle where a simulation asks for it.
+const SLOW: Duration = Duration::from_millis(40);
+
 /// What waits for the writer.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: VecDeque<Queued>,
-    /// Tables with segments to merge, each once. Merged a few at a time, so that no commit waits long for them.
-    merges: VecDeque<u64>,
+    /// Tables with segments to merge, each once, and how many are to be joined at least. Merged a few at a time, so that
+    /// no commit waits long for them.
+    merges: VecDeque<(u64, usize)>,
     /// A task is at work and will see what is queued.
     draining: bool,
 }
@@ -110,18 +115,21 @@ impl Core {
         let merges_max = if queue.waiting.is_empty() { MERGES_ALONE } else { MERGES_BESIDE_JOBS };
         let merges = merges_max.min(queue.merges.len());
         let merges = queue.merges.drain(..merges).collect::<Vec<_>>();
-        let merges = merges.into_iter().map(|table| Queued { job: Job::Merge { table }, answer: None });
-        let batch = queue.waiting.drain(..).chain(merges).collect::<Vec<_>>();
+        let merges =
+            merges.into_iter().map(|(table, fan_in)| Queued { job: Job::Merge { table, fan_in }, answer: None });
+        let jobs =
+            if buggify!(self.host, "engine.single_jobs") { queue.waiting.len().min(1) } else { queue.waiting.len() };
+        let batch = queue.waiting.drain(..jobs).chain(merges).collect::<Vec<_>>();
         queue.draining = !batch.is_empty();
         batch
     }
 
     /// Only the writer's own task calls it, so it need not be woken.
-    fn queue_merges(&self, tables: Vec<u64>) {
+    fn queue_merges(&self, tables: Vec<(u64, usize)>) {
         let mut queue = self.queue.lock().expect("no code panics while it holds the queue");
-        for table in tables {
-            if !queue.merges.contains(&table) {
-                queue.merges.push_back(table);
+        for (table, fan_in) in tables {
+            if queue.merges.iter().all(|(queued, _)| *queued != table) {
+                queue.merges.push_back((table, fan_in));
             }
         }
     }
@@ -220,6 +228,9 @@ impl Core {
     /// Numbers handed out so far are never handed out again, as far as anything stored carries them.
     fn write_counters(&self, write: &WriteTransaction) -> Result<()> {
         self.next_batch.fetch_add(1, Ordering::Relaxed);
+        if sabotage!("engine.counters") {
+            return Ok(());
+        }
         let mut meta = write.open_table(META).map_err(storage)?;
         for (name, counter) in self.counters() {
             meta.insert(name, counter.load(Ordering::Relaxed)).map_err(storage)?;
@@ -227,8 +238,8 @@ impl Core {
         Ok(())
     }
 
-    /// Brings the engine's memory up to the committed batch; returns the tables that have segments to merge.
-    fn remember(&self, effects: &[Effect]) -> Vec<u64> {
+    /// Brings the engine's memory up to the committed batch; returns the tables that have segments to merge, and how many.
+    fn remember(&self, effects: &[Effect]) -> Vec<(u64, usize)> {
         let mut layouts = self.layouts.lock().expect("no code panics while it holds the layouts");
         let mut grown = std::collections::BTreeSet::new();
         for effect in effects {
@@ -246,8 +257,9 @@ impl Core {
                 }
             }
         }
-        let has_candidates = |table: &u64| layouts.get(table).is_some_and(|l| !Layout::merge_candidates(l).is_empty());
-        grown.into_iter().filter(has_candidates).collect()
+        let fan_in = if buggify!(self.host, "engine.merge_early") { 2 } else { MERGE_FAN_IN };
+        let has_candidates = |table: &u64| layouts.get(table).is_some_and(|l| !l.merge_candidates(fan_in).is_empty());
+        grown.into_iter().filter(has_candidates).map(|table| (table, fan_in)).collect()
     }
 
     /// Lets go what the job's transaction held, now that its outcome is published.
@@ -306,6 +318,9 @@ async fn drain(core: Arc<Core>) {
         let batch = core.next_batch();
         if batch.is_empty() {
             break;
+        }
+        if buggify!(core.host, "engine.slow") {
+            core.host.sleep(SLOW).await;
         }
         let worker = core.clone();
         core.host.blocking(move || worker.run_batch(batch)).await;

@@ -178,6 +178,11 @@ pub enum Event {
         probe: &'static str,
         detail: String,
     },
+    /// Code of the node did the unlikely at that point.
+    Buggified {
+        node: Name,
+        point: &'static str,
+    },
     /// An armed fault went off.
     Struck {
         probe: String,
@@ -296,6 +301,7 @@ impl fmt::Display for Event {
             Event::Disk { node, faults } => write!(f, "{node} disk {faults}"),
             Event::Probe { node, probe, detail } if detail.is_empty() => write!(f, "{node} reaches {probe}"),
             Event::Probe { node, probe, detail } => write!(f, "{node} reaches {probe}: {detail}"),
+            Event::Buggified { node, point } => write!(f, "{node} is buggified at {point}"),
             Event::Struck { probe, fault } => write!(f, "strike at {probe}: {fault}"),
             Event::Panicked { node, task, message } => write!(f, "{node} task {task} panics: {message}"),
             Event::Invoked { client, operation, text } => write!(f, "{client} asks #{operation}: {text}"),

@@ -13,14 +13,17 @@
 //! too, so that their messages travel. A node is a machine: it has a disk and a clock that outlive its processes.
 //! Each start of a process is a new *life* with a new host; the old host's doors are shut for good.
 //!
-//! Reading order: this file, `faults` (what can go wrong), `probes` (when), `run` (from a seed to a verdict).
+//! Reading order: this file, `faults` (what can go wrong), `probes` (when), `buggify` (code that does the unlikely), `run`
+//! (from a seed to a verdict).
 
+mod buggify;
 mod faults;
 mod probes;
 pub(in crate::sim) mod run;
 #[cfg(test)]
 mod tests;
 
+pub use buggify::Fires;
 pub use faults::{Fault, Whom};
 pub use probes::StrikeId;
 pub use run::{Run, run_simulation, simulate};
@@ -34,10 +37,12 @@ use super::record::{Crash, Event, Name, Recorder};
 use super::tasks::{ClockDoor, EntropyDoor, Failure, FailureSlot, TaskDoor, lock};
 use super::time::{Agenda, Item, SimTime};
 use crate::host::{Host, Tasks};
+use crate::sabotage::Sabotage;
+use buggify::Points;
 use futures::future::BoxFuture;
 use probes::Probes;
 use rand::RngCore;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -57,6 +62,10 @@ pub struct WorldConfig {
     pub turn: Option<Turn>,
     /// A process that ends by itself is started again after so long, as by a supervisor. `None`: it stays down.
     pub supervised: Option<Duration>,
+    /// Points of [`buggify`](crate::buggify) that fire now and then in this run.
+    pub buggify: BTreeSet<&'static str>,
+    /// Bugs planted in all nodes.
+    pub sabotage: Sabotage,
 }
 
 impl Default for WorldConfig {
@@ -69,6 +78,8 @@ impl Default for WorldConfig {
             keep_events: 1_000,
             turn: None,
             supervised: None,
+            buggify: BTreeSet::new(),
+            sabotage: Sabotage::default(),
         }
     }
 }
@@ -88,6 +99,7 @@ struct Inner {
     director: madsim::runtime::NodeHandle,
     nodes: Mutex<BTreeMap<String, Node>>,
     probes: Mutex<Probes>,
+    points: Mutex<Points>,
     failure: FailureSlot,
     /// How often everything was made well: faults that were scheduled before the last time do not strike.
     peace: AtomicU64,
@@ -141,6 +153,7 @@ impl World {
             director,
             nodes: Mutex::default(),
             probes: Mutex::default(),
+            points: Mutex::default(),
             failure: FailureSlot::default(),
             peace: AtomicU64::new(0),
             troubles: AtomicU64::new(0),

@@ -6,11 +6,15 @@
 //! Reading order: [`words`] (what scenario files may say about hypertables), [`workload`] (what clients do) and
 //! [`history`] (what they saw), [`subject`] (the two together, as the runner of scenarios wants them), [`observe`] (what
 //! is there in the end), [`checker`] (the judges), [`stage`] (where it is played), [`session`] (one connection),
-//! [`plan`] and [`swarm`] (many runs, each drawn from a seed), [`worker`] (the processes that simulate), [`shrink`] and [`why`] (what they find out about a failure), [`report`] and [`golden`] (what a run leaves behind).
+//! [`plan`] and [`swarm`] (many runs, each drawn from a seed), [`coverage`] (which code they came to), [`matrix`] (whether the
+//! judges find planted bugs), [`worker`] (the processes that simulate), [`shrink`] and [`why`]
+//! (what they find out about a failure), [`report`] and [`golden`] (what a run leaves behind).
 
 pub mod checker;
+pub mod coverage;
 pub mod golden;
 pub mod history;
+pub mod matrix;
 pub mod observe;
 pub mod plan;
 pub mod report;

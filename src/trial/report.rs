@@ -7,12 +7,14 @@ use super::why::Surroundings;
 use super::words::Words;
 use super::worker::{Request, View, Workers};
 use crate::error::Result;
+pub use crate::sabotage::Sabotage;
 use crate::sim::WorldConfig;
 use crate::sim::history::Tallies;
 use crate::sim::picture::{KEEP_EVENTS, Options, Picture, page, timeline};
 use crate::sim::scenario::machines::Simulated;
 use crate::sim::scenario::run::{Class, Failure, Golden, Played, Verdict, play};
 use crate::sim::scenario::{self, Scenario, WorldKind};
+use crate::sim::world::Fires;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,37 +25,9 @@ pub struct Setting {
     pub seed: u64,
     /// Who simulates; they know the hypertile binary, which the processes of real worlds run too.
     pub workers: Workers,
-    /// Planted bugs, by name: see [`Sabotage`].
+    /// Planted bugs.
     pub sabotage: Sabotage,
     pub view: View,
-}
-
-/// Planted bugs: a judge that does not find them is no judge.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sabotage {
-    /// Commit decisions are written but not synced.
-    pub decision_sync: bool,
-}
-
-impl Sabotage {
-    /// Errors: an unknown name; says which there are.
-    pub fn from_names(names: &[String]) -> std::result::Result<Sabotage, String> {
-        let mut sabotage = Sabotage::default();
-        for name in names {
-            match name.as_str() {
-                "decision.sync" => sabotage.decision_sync = true,
-                // One line a planted bug, here and in `names`.
-                _ => return Err(format!("unknown sabotage \"{name}\", expected: decision.sync")),
-            }
-        }
-        Ok(sabotage)
-    }
-}
-
-impl Sabotage {
-    fn names(self) -> Vec<&'static str> {
-        if self.decision_sync { vec!["decision.sync"] } else { vec![] }
-    }
 }
 
 /// How a run ended.
@@ -82,6 +56,10 @@ pub struct Report {
     pub faults: u64,
     /// How often probes were reached (simulation only).
     pub probes: BTreeMap<String, u64>,
+    /// Points that may fire, how often they were reached, and how often they fired (simulation only).
+    pub buggify: BTreeMap<String, Fires>,
+    /// How often the run came to each planted bug.
+    pub sabotage: BTreeMap<String, u64>,
     /// Faults that were armed for later, or at a probe which was not reached (often enough), and never struck.
     pub waiting: Vec<String>,
     /// What clients did, by the first word of the operation: what the judges had to look at.
@@ -162,9 +140,13 @@ pub fn run(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
         let played = skipped(format!("the scenario is not for {world}"));
         return report(&scenario.name, file, world, seed, start, played, None);
     }
+    if world != WorldKind::Sim && !scenario.buggify.is_empty() {
+        let played = skipped("`buggify` is for the simulation".to_string());
+        return report(&scenario.name, file, world, seed, start, played, None);
+    }
     match world {
         WorldKind::Sim => {
-            let sabotage = setting.sabotage.names().into_iter().map(str::to_string).collect();
+            let sabotage = setting.sabotage.names().map(str::to_string).collect();
             let request = Request {
                 file: file.to_string(),
                 text: scenario.text.clone(),
@@ -191,8 +173,8 @@ pub fn simulate_here(scenario: &Scenario, request: &Request, sabotage: Sabotage)
     let Request { file, seed, view, turn, .. } = request;
     let (start, seed) = (wall(), *seed);
     let keep = if view.is_empty() { WorldConfig::default().keep_events } else { KEEP_EVENTS };
-    let config = WorldConfig { keep_events: keep, turn: *turn, ..WorldConfig::default() };
-    let (played, facts) = simulated::run(scenario, seed, sabotage, config);
+    let config = WorldConfig { keep_events: keep, turn: *turn, sabotage, ..WorldConfig::default() };
+    let (played, facts) = simulated::run(scenario, seed, config);
     let mut report = report(&scenario.name, file, WorldKind::Sim, seed, start, played, Some(&facts));
     if !view.is_empty() {
         draw(&mut report, facts, view);
@@ -232,6 +214,8 @@ fn report(
         events: simulated.map_or(0, |s| s.events),
         faults: simulated.map_or(0, |s| s.faults),
         probes: simulated.map(|s| s.probes.clone()).unwrap_or_default(),
+        buggify: simulated.map(|s| s.buggify.clone()).unwrap_or_default(),
+        sabotage: simulated.map(|s| s.sabotage.clone()).unwrap_or_default(),
         waiting: played.waiting,
         operations: played.tallies,
         timeline: None,

@@ -1,12 +1,13 @@
 //! A swarm: many runs at the same time, each drawn from a seed, and what they came to in all.
 
+use super::coverage::Coverage;
 use super::plan::Plan;
 use super::plan::mix::Mix;
 use super::report::Report;
 use super::worker::{Request, View, Workers};
-use crate::probe;
 use crate::sim::history::Tallies;
 use crate::sim::scenario::run::{Class, Failure};
+use crate::sim::world::Fires;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -48,6 +49,9 @@ pub struct Summary {
     pub peak_kilobytes: u64,
     /// How often each probe was reached.
     pub probes: BTreeMap<String, u64>,
+    /// How often each point of buggify was reached, and fired.
+    #[serde(default)]
+    pub buggify: BTreeMap<String, Fires>,
     pub failures: Vec<FailedRun>,
 }
 
@@ -80,9 +84,7 @@ impl Summary {
         self.fingerprints = self.fingerprints.wrapping_add(report.fingerprint_number());
         self.peak_kilobytes = self.peak_kilobytes.max(report.peak_kilobytes.unwrap_or_default());
         add_tallies(&mut self.operations, &report.operations);
-        for (probe, hits) in &report.probes {
-            *self.probes.entry(probe.clone()).or_default() += hits;
-        }
+        self.cover(&report.probes, &report.buggify);
         match &report.class {
             Some(class) => *self.failed.entry(class.clone()).or_default() += 1,
             None => self.ok += 1,
@@ -108,11 +110,15 @@ impl Summary {
         self.events += other.events;
         self.fingerprints = self.fingerprints.wrapping_add(other.fingerprints);
         self.peak_kilobytes = self.peak_kilobytes.max(other.peak_kilobytes);
-        for (probe, hits) in other.probes {
-            *self.probes.entry(probe).or_default() += hits;
-        }
+        self.cover(&other.probes, &other.buggify);
         self.failures.extend(other.failures);
         self.failures.sort_by_key(|failure| failure.seed);
+    }
+
+    fn cover(&mut self, probes: &BTreeMap<String, u64>, points: &BTreeMap<String, Fires>) {
+        let mut coverage = self.coverage();
+        coverage.add(probes, points);
+        (self.probes, self.buggify) = (coverage.probes, coverage.points);
     }
 
     fn add_seeds(&mut self, first: u64, last: u64) {
@@ -137,9 +143,8 @@ impl Summary {
         self.operations.values().map(|tally| tally.total()).sum()
     }
 
-    /// Probes that no run reached.
-    pub fn never_reached(&self) -> Vec<&'static str> {
-        probe::ALL.iter().copied().filter(|name| !self.probes.contains_key(*name)).collect()
+    pub fn coverage(&self) -> Coverage {
+        Coverage { probes: self.probes.clone(), points: self.buggify.clone() }
     }
 
     /// `132 runs (3.2/s): 132 ok, 0 failed; 41.3 min simulated, 532 faults, 12345 operations`
@@ -170,10 +175,7 @@ impl Summary {
             self.events / self.runs().max(1),
             self.peak_kilobytes / 1024
         );
-        let never = self.never_reached();
-        if !never.is_empty() {
-            let _ = writeln!(text, "  probes never reached: {}", never.join(", "));
-        }
+        text.push_str(&self.coverage().never_reached());
         text
     }
 
@@ -267,7 +269,7 @@ pub fn run(
 }
 
 /// The run of one seed, and the scenario that it is.
-fn one(mix: &Mix, seed: u64, sabotage: &[String], twice: bool, workers: &Workers) -> (Report, String) {
+pub fn one(mix: &Mix, seed: u64, sabotage: &[String], twice: bool, workers: &Workers) -> (Report, String) {
     let file = format!("swarm seed {seed}");
     let failed = |message: String| Report::failed_early(&file, seed, Failure::new(Class::Panic, message));
     let text = match Plan::from_seed(seed, mix) {
@@ -348,7 +350,7 @@ mod tests {
         joined.add(summary(&[1, 3, 5], &[5]));
         assert_eq!(serde_json::to_value(&joined).unwrap(), serde_json::to_value(&whole).unwrap());
         assert_eq!((joined.runs(), joined.ok, joined.seeds), (6, 4, vec![(1, 6)]));
-        assert!(!whole.never_reached().contains(&"txn.decided"));
+        assert!(!whole.coverage().probes_never_reached().contains(&"txn.decided"));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use super::checker;
 use super::workload::{self, Operation};
-use crate::probe;
 use crate::sim::chance::Stream;
 use crate::sim::scenario::problem::ParseError;
 use crate::sim::scenario::stage::Vocabulary;
 use crate::sim::scenario::{self, ClientBlock, Scenario, WorkloadSpec};
+use crate::{buggify, probe};
 
 /// The vocabulary of this database.
 pub struct Words;
@@ -39,6 +39,10 @@ impl Vocabulary for Words {
 
     fn simpler_statements(&self, statement: &str) -> Vec<String> {
         without_named_arguments(statement)
+    }
+
+    fn points(&self) -> Vec<&'static str> {
+        buggify::ALL.iter().map(|point| point.name).collect()
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! The driver's side is [`Workers`]; the worker's side is [`serve`], behind the hidden subcommand `worker`.
 
-use super::report::{Report, Sabotage, simulate_here};
+use super::report::{Report, simulate_here};
 use super::{warm_up, words};
+use crate::sabotage::Sabotage;
 use crate::sim::chance::Turn;
 use crate::sim::fork::{Limits, in_child};
 use crate::sim::scenario::run::{Class, Failure};

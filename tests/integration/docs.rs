@@ -42,9 +42,18 @@ fn every_directive_and_checker_is_documented() {
     for (checker, _) in hypertile::trial::checker::ALL {
         assert!(text.contains(&format!("| `{checker}` |")), "checker {checker} is not on the page");
     }
-    for word in
-        ["cluster ", "nemesis ", "advance ", "eventually ", "background ", "await ", "check ", "snapshot ", "workload "]
-    {
+    for word in [
+        "cluster ",
+        "buggify ",
+        "nemesis ",
+        "advance ",
+        "eventually ",
+        "background ",
+        "await ",
+        "check ",
+        "snapshot ",
+        "workload ",
+    ] {
         let example = examples.lines().any(|line| line.starts_with(word));
         assert!(example || text.contains(&format!("\n| `{word}")), "directive {word} is not on the page");
     }

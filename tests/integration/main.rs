@@ -15,6 +15,7 @@ mod plans;
 mod postgres;
 mod psql;
 mod replicated_log;
+mod sabotage;
 mod scenarios;
 mod shrink;
 mod support;

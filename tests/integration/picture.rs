@@ -20,7 +20,7 @@ use std::time::Duration;
 const DATABASE: &str = "tsdb";
 
 async fn serve(host: Host) {
-    let config = Config { port: 5432, password: None, decisions_unsynced: false };
+    let config = Config { port: 5432, password: None };
     let listener = host.net().listen("0.0.0.0", 5432).await.unwrap();
     Server::open(&host, config).await.unwrap().run(listener).await;
 }

@@ -11,6 +11,7 @@ use hypertile::trial::worker::{Request, View};
 use hypertile::trial::workload;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::subsequence;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -61,8 +62,9 @@ fn placed(nodes: &[String], (who, kind, when, lasts): &(Index, u64, When, Durati
 fn plans(probes: &'static [&'static str]) -> impl Strategy<Value = Plan> {
     let clients = vec(vec(operation(), 1..6), 1..4);
     let table = (1..=4_u64, 1..=14_u64, 1..=2_u64);
-    (0..1_000_u64, 1..=3_u64, table, clients, vec(fault(probes), 0..4)).prop_map(
-        |(seed, data, (partitions, days, replication), clients, faults)| {
+    let points: Vec<&str> = hypertile::buggify::ALL.iter().map(|point| point.name).collect();
+    (0..1_000_u64, 1..=3_u64, table, clients, vec(fault(probes), 0..4), subsequence(points, 0..4)).prop_map(
+        |(seed, data, (partitions, days, replication), clients, faults, buggify)| {
             let nodes: Vec<String> =
                 ["an".to_string()].into_iter().chain((0..data).map(|number| format!("node{number}"))).collect();
             Plan {
@@ -79,6 +81,7 @@ fn plans(probes: &'static [&'static str]) -> impl Strategy<Value = Plan> {
                 }],
                 clients: clients.iter().enumerate().map(|(writer, operations)| client(writer, operations)).collect(),
                 faults: faults.iter().map(|fault| placed(&nodes, fault)).collect(),
+                buggify,
                 checkers: vec!["all".to_string()],
             }
         },

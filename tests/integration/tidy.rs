@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 /// Each module and what it may use. A new edge is a decision: it shows up here as a one-line change.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("buggify", &[]),
     ("error", &[]),
     ("ids", &[]),
     ("limits", &[]),
     ("probe", &[]),
+    ("sabotage", &[]),
     ("units", &[]),
     ("host", BASE),
     ("chunk", BASE),
@@ -25,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Everybody may use these.
-const BASE: &[&str] = &["error", "ids", "limits", "probe", "units", "Error", "Result"];
+const BASE: &[&str] = &["buggify", "error", "ids", "limits", "probe", "sabotage", "units", "Error", "Result"];
 
 const LINES_MAX: usize = 1000;
 
@@ -180,26 +182,77 @@ fn nothing_is_left_to_be_done_in_silence() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Names in `probe!(host, "name")`, comments left out, whether or not the call is broken into lines.
-fn probes(text: &str) -> BTreeSet<String> {
+/// Names in `probe!(host, "name")` and the like, comments left out, whether or not the call is broken into lines.
+fn named(text: &str, start: &str) -> BTreeSet<String> {
     let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let code = code.join("\n");
-    code.match_indices("probe!(")
+    code.match_indices(start)
         .filter_map(|(at, _)| code[at..].split(';').next()?.split('"').nth(1).map(str::to_string))
         .collect()
 }
 
-#[test]
-fn the_list_of_probes_is_that_of_the_sources() {
+/// Sources that are no tests.
+fn production() -> Vec<(PathBuf, String)> {
     let test =
         |path: &Path| path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests.rs" | "tests")));
-    let in_sources: BTreeSet<String> =
-        sources().iter().filter(|(path, _)| !test(path)).flat_map(|(_, text)| probes(text)).collect();
+    sources().into_iter().filter(|(path, _)| !test(path)).collect()
+}
+
+#[test]
+fn the_list_of_probes_is_that_of_the_sources() {
+    let in_sources: BTreeSet<String> = production().iter().flat_map(|(_, text)| named(text, "probe!(")).collect();
     let listed: BTreeSet<String> = hypertile::probe::ALL.iter().map(ToString::to_string).collect();
     assert_eq!(in_sources, listed, "src/probe.rs: ALL");
     let page = std::fs::read_to_string(root().join("docs/scenario_format.md")).unwrap();
     for probe in listed {
         assert!(page.contains(&format!("`{probe}`")), "docs/scenario_format.md does not name {probe}");
+    }
+}
+
+#[test]
+fn the_table_of_buggify_is_that_of_the_sources() {
+    let in_sources: BTreeSet<String> = (production().iter())
+        .filter(|(path, _)| path != Path::new("src/buggify.rs"))
+        .flat_map(|(_, text)| named(text, "buggify!("))
+        .collect();
+    let listed: BTreeSet<String> = hypertile::buggify::ALL.iter().map(|point| point.name.to_string()).collect();
+    assert_eq!(in_sources, listed, "src/buggify.rs: ALL");
+    let page = std::fs::read_to_string(root().join("docs/swarm.md")).unwrap();
+    for point in listed {
+        assert!(page.contains(&format!("| `{point}` |")), "docs/swarm.md does not name {point}");
+    }
+}
+
+#[test]
+fn the_table_of_planted_bugs_is_that_of_the_sources() {
+    let in_sources: BTreeSet<(String, String)> = (production().iter())
+        .filter(|(path, _)| path != Path::new("src/sabotage.rs"))
+        .flat_map(|(path, text)| {
+            let path = path.display().to_string();
+            named(text, "sabotage!(").into_iter().map(move |name| (name, path.clone()))
+        })
+        .collect();
+    let listed: BTreeSet<(String, String)> = hypertile::sabotage::ALL
+        .iter()
+        .flat_map(|bug| bug.places.iter().map(|place| (bug.name.to_string(), place.to_string())))
+        .collect();
+    assert_eq!(in_sources, listed, "src/sabotage.rs: ALL");
+    let page = std::fs::read_to_string(root().join("docs/swarm.md")).unwrap();
+    for bug in &hypertile::sabotage::ALL {
+        assert!(page.contains(&format!("| `{}` |", bug.name)), "docs/swarm.md does not name {}", bug.name);
+    }
+}
+
+/// A server of the real world cannot have a planted bug, nor do the unlikely: nobody there switches it on.
+#[test]
+fn only_the_simulated_world_plants_bugs_and_buggifies() {
+    let elsewhere = |path: &Path| !path.starts_with("src/sim/world") && path != Path::new("src/sabotage.rs");
+    for call in ["plant(", "buggify::set_hook(Some"] {
+        let callers: Vec<String> = (production().iter())
+            .filter(|(path, text)| elsewhere(path) && text.contains(call))
+            .map(|(path, _)| path.display().to_string())
+            .collect();
+        assert!(callers.is_empty(), "{call} in {callers:?}");
     }
 }
 

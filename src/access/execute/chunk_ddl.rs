@@ -15,6 +15,7 @@ use crate::engine::table::{Column, Table};
 use crate::error::Result;
 use crate::ids::{ChunkId, quote_identifier, quote_literal};
 use crate::limits::IDENTIFIER_BYTES_MAX;
+use crate::sabotage;
 use crate::sql::type_names;
 use chrono::{DateTime, Datelike};
 use postgres_types::Type;
@@ -89,10 +90,12 @@ fn range_check(dimension: &Dimension, slice: &Slice) -> Option<String> {
     };
     let start = (slice.start != i64::MIN).then(|| literal(slice.start)).flatten();
     let end = (slice.end != i64::MAX).then(|| literal(slice.end)).flatten();
-    let bounds: Vec<String> = [start.map(|at| format!("{value} >= {at}")), end.map(|at| format!("{value} < {at}"))]
-        .into_iter()
-        .flatten()
-        .collect();
+    let below = if sabotage!("route.edge") { "<=" } else { "<" };
+    let bounds: Vec<String> =
+        [start.map(|at| format!("{value} >= {at}")), end.map(|at| format!("{value} {below} {at}"))]
+            .into_iter()
+            .flatten()
+            .collect();
     (!bounds.is_empty()).then(|| bounds.join(" AND "))
 }
 

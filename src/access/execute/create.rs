@@ -14,7 +14,7 @@ use crate::engine::table::Table;
 use crate::error::{Error, Kind, Result, codes};
 use crate::ids::HypertableId;
 use crate::limits::{CHUNK_CREATION_ATTEMPTS_MAX, RESOLVER_INTERVAL};
-use crate::probe;
+use crate::{buggify, probe};
 use futures::future::try_join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -100,6 +100,9 @@ async fn create(
         notices.into_iter().for_each(|notice| transaction.notice(notice));
         created.push((chunk.table.name.clone(), chunk.nodes.clone()));
         transaction.change(Change::CreateChunk { chunk })?;
+    }
+    if buggify!(cluster.host, "chunk.slow") {
+        cluster.host.sleep(RESOLVER_INTERVAL / 8).await;
     }
     let on_nodes = statements.iter().map(|(node, sql)| async {
         let mut writer = transaction.join(node).await?;

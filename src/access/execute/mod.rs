@@ -17,6 +17,7 @@ mod writers;
 
 use super::cluster::Cluster;
 use super::txn::Transaction;
+use crate::buggify;
 use crate::catalog::State;
 use crate::chunk::route::{Router, RowGroup, Target};
 use crate::engine::table::Table;
@@ -54,7 +55,11 @@ pub async fn write_rows(
             let Target::Chunk(id) = group.target else { return Err(Error::internal("a chunk was not created")) };
             let chunk =
                 routing.state.chunks.get(&id).ok_or_else(|| Error::internal("a chunk is not in the catalog"))?;
-            writers.send(chunk, &group.select(&batch)?).await?;
+            let rows = group.select(&batch)?;
+            let portion = if buggify!(cluster.host, "copy.single_rows") { 1 } else { rows.num_rows() };
+            for start in (0..rows.num_rows()).step_by(portion) {
+                writers.send(chunk, &rows.slice(start, portion)).await?;
+            }
         }
     }
     writers.finish().await?;

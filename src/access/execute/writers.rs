@@ -13,6 +13,7 @@ use crate::error::{Error, Result, codes};
 use crate::host::{AbortOnDrop, Host};
 use crate::ids::{ChunkId, RelationName, quote_identifier};
 use crate::limits::{WRITE_STALL_MAX, WRITER_QUEUE_BATCHES_MAX, WRITER_STASH_ROWS_MAX};
+use crate::sabotage;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use futures::future::{Either, select};
@@ -53,7 +54,8 @@ impl<'a> Writers<'a> {
 
     /// Hands rows to every replica of their chunk; awaits while one is too far behind. Errors: the first of any node.
     pub async fn send(&mut self, chunk: &Chunk, rows: &RecordBatch) -> Result<()> {
-        for node in &chunk.nodes {
+        let skipped = usize::from(chunk.nodes.len() > 1 && sabotage!("replica.write"));
+        for node in &chunk.nodes[..chunk.nodes.len() - skipped] {
             let piece = Piece { chunk: chunk.id, table: chunk.table.clone(), rows: rows.clone() };
             if !self.queues.contains_key(node) {
                 let queue = self.start(node);
@@ -136,6 +138,9 @@ impl NodeStream {
         }
         while let Some((table, pieces)) = self.stash.take_largest() {
             self.write_chunk(writer, table, pieces).await?;
+            if sabotage!("writer.stash") {
+                break;
+            }
         }
         self.close(writer).await
     }

@@ -19,10 +19,12 @@ use super::literal::{Class, Reason, class, sql_type};
 use super::provider::{Base, wire_field};
 use super::render::{Renderer, ordered_alike};
 use super::rewrite::{Flat, Top, order_key, reason, substitute};
+use crate::sabotage;
 use crate::sql::types::PG_TYPE;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
+use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, Case, NullTreatment};
 use datafusion::logical_expr::logical_plan::{Aggregate, Projection, TableScanBuilder};
@@ -48,7 +50,8 @@ pub fn push(aggregate: &Aggregate, flat: &Flat, top: Option<&Top>) -> Result<Opt
         }
         builder.add_group(position, &inner, sql).map_err(aggregation)?;
     }
-    let completeness = if keeps_together { Completeness::Full } else { Completeness::Partial };
+    let completeness =
+        if keeps_together || sabotage!("aggregate.full") { Completeness::Full } else { Completeness::Partial };
     for position in 0..aggregate.aggr_expr.len() {
         builder.add_call(&mut base.renderer, position, completeness)?;
     }
@@ -149,6 +152,9 @@ impl<'a> Builder<'a> {
                 // A sum over no node's answer is NULL, and the plan above may count on a count being none.
                 coalesce_zero(self.part(&call, "count", sum_udaf(), &DataType::Int64)?)
             }
+            "avg" if *field.data_type() == DataType::Float64 && sabotage!("aggregate.average") => {
+                self.part(&call, "avg", avg_udaf(), &DataType::Float64)?
+            }
             "avg" if *field.data_type() == DataType::Float64 => {
                 let sum = self.part(&call, "sum", sum_udaf(), &DataType::Float64)?;
                 let count = self.part(&call, "count", sum_udaf(), &DataType::Int64)?;
@@ -191,7 +197,8 @@ impl<'a> Builder<'a> {
         let groups = self.aggregate.group_expr.len();
         if completeness == Completeness::Partial {
             let sorted: BTreeSet<usize> = top.keys.iter().map(|key| key.0).collect();
-            if groups == 0 || !(0..groups).eq(sorted) {
+            let reorders = groups == 0 || !(0..groups).eq(sorted);
+            if reorders && !sabotage!("aggregate.limit") {
                 return None;
             }
         }

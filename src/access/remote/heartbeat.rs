@@ -8,6 +8,7 @@
 //! it had. The heartbeats' own connection breaks with the next question, or cannot be made, and stands for the others.
 
 use super::pool::{Health, Node};
+use crate::buggify;
 use crate::error::{Error, Result, codes};
 use crate::host::Host;
 use crate::limits::{HEARTBEAT_INTERVAL, NODE_DOWN_AFTER};
@@ -40,6 +41,9 @@ pub(super) async fn run(host: Host, node: Weak<Node>) {
         }
         drop(node);
         host.sleep(HEARTBEAT_INTERVAL).await;
+        if buggify!(host, "heartbeat.late") {
+            host.sleep(HEARTBEAT_INTERVAL).await;
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::heartbeat;
 use super::lease::Lease;
+use crate::buggify;
 use crate::catalog::DataNode;
 use crate::error::{Error, Result, codes};
 use crate::host::{Host, TaskHandle};
@@ -189,7 +190,7 @@ impl Node {
     /// Takes a clean connection back, unless there are enough or its time has passed.
     pub fn give_back(&self, user: &str, connection: Connection, generation: u64) {
         let mut idle = self.lock();
-        if generation != self.generation() || connection.is_closed() {
+        if generation != self.generation() || connection.is_closed() || buggify!(self.host, "pool.dropped") {
             return;
         }
         let connections = idle.entry(user.into()).or_default();

@@ -9,6 +9,7 @@ use crate::access::admin::registry::Action;
 use crate::access::admin::{self, Results, calls};
 use crate::access::txn::Transaction;
 use crate::access::{execute, plan};
+use crate::buggify;
 use crate::catalog::{Hypertable, State};
 use crate::error::{Error, Result, SqlState};
 use crate::ids::RelationName;
@@ -227,6 +228,7 @@ impl AccessSession {
                 return self.session.plan_query(query, bound, &overlay).await;
             }
             match self.session.ready_query(query, bound, &overlay).await {
+                Ok(_) if attempt < PLANNING_ATTEMPTS_MAX && buggify!(self.cluster.host, "plan.again") => {}
                 Ok(plan) => return Ok(plan),
                 Err(error) if stale(&error, &view.transaction) && attempt < PLANNING_ATTEMPTS_MAX => {}
                 Err(error) => return Err(error),

@@ -26,7 +26,7 @@ use crate::catalog::{Change, State};
 use crate::error::{Error, Kind, Result, codes};
 use crate::ids::quote_literal;
 use crate::limits::{COMMIT_PREPARED_TIMEOUT, PREPARE_TIMEOUT, ROLLBACK_TIMEOUT};
-use crate::probe;
+use crate::{buggify, probe, sabotage};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::future::join_all;
@@ -58,6 +58,9 @@ pub(super) struct Work {
 /// which the client library does not show. Any other statement fails in an aborted transaction, so one goes first, in
 /// the same message; the server then does not reach the second.
 const UNLESS_ABORTED: &str = "SET LOCAL statement_timeout = 0; ";
+
+/// How long phase two may dawdle where a simulation asks for it.
+const SLOW: Duration = Duration::from_millis(300);
 
 /// Runs the protocol in a task of its own and waits for its answer.
 pub(super) async fn commit(cluster: &Arc<Cluster>, work: Work) -> Result<()> {
@@ -239,7 +242,10 @@ impl Hands {
                 None => Reply::Refused(no_such_participant(node)),
             }
         } else {
-            let sql = format!("{UNLESS_ABORTED}PREPARE TRANSACTION {}", quote_literal(&gid));
+            let sql = match sabotage!("commit.one_phase") {
+                false => format!("{UNLESS_ABORTED}PREPARE TRANSACTION {}", quote_literal(&gid)),
+                true => format!("{UNLESS_ABORTED}COMMIT"),
+            };
             self.end(node, &sql, PREPARE_TIMEOUT).await
         };
         if let Reply::Lost(_) = reply {
@@ -278,7 +284,7 @@ impl Hands {
             return Durability::Failed(error);
         }
         let pass = self.cluster.gate.commit().await;
-        *lock(&self.pass) = Some(pass);
+        *lock(&self.pass) = (!sabotage!("commit.gate")).then_some(pass);
         probe!(self.cluster.host, "txn.before_decision", self.registration.gid().short());
         self.registration.deciding(&participants, self.changes_catalog);
         let gid = self.registration.gid().to_string();
@@ -306,6 +312,13 @@ impl Hands {
 
     /// Whether the participant is known to have committed.
     async fn commit_prepared(&self, node: &str) -> bool {
+        let is_last = self.writers.len() > 1 && self.writers.keys().next_back().is_some_and(|last| last == node);
+        if is_last && sabotage!("commit.participant") {
+            return true;
+        }
+        if buggify!(self.cluster.host, "commit.slow_phase_two") {
+            self.cluster.host.sleep(SLOW).await;
+        }
         let gid = self.registration.gid().of(node);
         let done = if node == LOCAL {
             self.cluster.engine.commit_prepared(&gid).await
@@ -313,7 +326,7 @@ impl Hands {
             self.run_outside(node, &format!("COMMIT PREPARED {}", quote_literal(&gid)), COMMIT_PREPARED_TIMEOUT).await
         };
         match done {
-            Ok(()) => true,
+            Ok(()) => !buggify!(self.cluster.host, "commit.unconfirmed"),
             Err(error) if error.code() == codes::UNDEFINED_OBJECT => {
                 // It had prepared, and we alone may end it: somebody has interfered by hand.
                 tracing::error!(%gid, node, "a prepared transaction has disappeared before it was committed");
@@ -405,7 +418,7 @@ async fn roll_back(cluster: &Arc<Cluster>, slot: &Slot) {
         let mut member = slot.lock().await;
         if member.is_open() {
             // May follow an unfinished COPY or query: the server takes it after those.
-            let _ = member.end("ROLLBACK").await;
+            let _ = member.end(if sabotage!("rollback.sent") { "" } else { "ROLLBACK" }).await;
         }
     };
     let _ = cluster.host.timeout(ROLLBACK_TIMEOUT, rollback).await;

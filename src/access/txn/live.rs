@@ -13,6 +13,7 @@ use super::gid::Gid;
 use crate::error::{Error, Result, codes};
 use crate::host::Host;
 use crate::limits::RESOLUTION_WAIT_MAX;
+use crate::sabotage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -168,7 +169,8 @@ impl Live {
 
     /// A decided transaction blocks `node` right now.
     pub fn blocks(&self, node: &str) -> bool {
-        self.shared.lock().pending.values().any(|pending| pending.blocks && pending.unconfirmed.contains(node))
+        let blocks = |pending: &Pending| pending.blocks && pending.unconfirmed.contains(node);
+        self.shared.lock().pending.values().any(blocks) && !sabotage!("node.blocked")
     }
 }
 

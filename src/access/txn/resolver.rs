@@ -20,11 +20,15 @@ use crate::access::remote::Lease;
 use crate::error::{Error, Result, codes};
 use crate::ids::quote_literal;
 use crate::limits::{PREPARE_TIMEOUT, RESOLVER_INTERVAL, RESOLVER_SWEEP_INTERVAL};
-use crate::probe;
+use crate::{buggify, probe, sabotage};
 use futures::future::{join_all, select};
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How long the resolver may dawdle where a simulation asks for it.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What to do with a prepared transaction of this cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +59,13 @@ pub async fn run(cluster: Weak<Cluster>) {
     loop {
         let Some(cluster) = cluster.upgrade() else { return };
         let now = cluster.host.monotonic();
-        let sweep = swept_at.is_none_or(|at| now.saturating_sub(at) >= RESOLVER_SWEEP_INTERVAL);
+        let due = swept_at.is_none_or(|at| now.saturating_sub(at) >= RESOLVER_SWEEP_INTERVAL);
+        let sweep = due || buggify!(cluster.host, "resolver.sweep");
         if sweep {
             swept_at = Some(now);
+        }
+        if buggify!(cluster.host, "resolver.slow") {
+            cluster.host.sleep(SLOW).await;
         }
         round(&cluster, sweep).await;
         let (pause, kicked) = (cluster.host.sleep(RESOLVER_INTERVAL), cluster.live.kicked());
@@ -155,7 +163,7 @@ impl<'a> Resolving<'a> {
         let cluster = self.cluster;
         let store = &cluster.store;
         let Some((gid, participant)) = self.parse(node, text) else { return Ok(()) };
-        let live = cluster.live.is_live(&gid);
+        let live = cluster.live.is_live(&gid) && !sabotage!("resolver.live");
         let decision = gid.to_string();
         let decided = store.decisions().iter().any(|known| known.gid == decision);
         match verdict(&gid, store.incarnation(), live, decided) {

@@ -17,16 +17,20 @@ use super::transaction::{Transaction, aborted, in_use};
 use crate::access::FragmentSource;
 use crate::error::{Error, Result, codes};
 use crate::limits::SNAPSHOT_TIMEOUT;
-use crate::probe;
 use crate::session::Begin;
 use crate::sql::statement::Isolation;
 use crate::sql::types::BatchStream;
+use crate::{buggify, probe, sabotage};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::future::{join_all, try_join, try_join_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedMutexGuard, oneshot};
+
+/// How long an opening may dawdle where a simulation asks for it.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// The local rows of a statement that reads data nodes too.
 pub struct LocalRows<'a> {
@@ -197,6 +201,9 @@ impl Transaction {
     /// Waits for all, also after an error: a commit must not come in while some node still opens its snapshot.
     async fn open_all(&self, members: &mut [Member]) -> Vec<Result<()>> {
         let host = &self.cluster().host;
+        if buggify!(host, "snapshot.slow") {
+            host.sleep(SLOW).await;
+        }
         let openings = members.iter_mut().map(|member| async move {
             let node = member.node().to_string();
             match host.timeout(SNAPSHOT_TIMEOUT, member.open_snapshot()).await {
@@ -232,7 +239,7 @@ impl Transaction {
     async fn open_at_same_instant(&self, needed: &BTreeMap<String, usize>) -> Result<Vec<Member>> {
         let mut members = self.connect_readers(needed).await?;
         let pass = self.instant(&needed.keys().collect()).await?;
-        if self.inner().epoch != Some(pass.epoch()) {
+        if self.inner().epoch != Some(pass.epoch()) && !sabotage!("snapshot.late") {
             probe!(self.cluster().host, "txn.snapshot_too_late");
             return Err(snapshot_too_late(needed.keys().next().map_or("", String::as_str)));
         }

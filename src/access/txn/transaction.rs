@@ -26,9 +26,9 @@ use crate::access::remote::RemoteCopy;
 use crate::catalog::{Change, State};
 use crate::error::{Error, Notice, Result, codes};
 use crate::limits::CATALOG_LOCK_TIMEOUT;
-use crate::probe;
 use crate::sql::statement::Isolation;
 use crate::wire::client::Connection;
+use crate::{probe, sabotage};
 use arrow::datatypes::SchemaRef;
 use futures::future::{Either, select};
 use std::collections::BTreeMap;
@@ -183,6 +183,7 @@ impl Transaction {
         };
         !Arc::ptr_eq(planned, &current)
             && (planned.chunks != current.chunks || planned.hypertables != current.hypertables)
+            && !sabotage!("plan.stale")
     }
 
     /// Opens the remote transaction on `node` if need be, marks it as written to, and lends its connection

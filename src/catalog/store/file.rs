@@ -9,11 +9,11 @@
 //!
 //! JSON, because it can be read when something went wrong; the catalog is small and changes seldom.
 
-use super::{Decision, StoreOptions};
+use super::Decision;
 use crate::catalog::{Change, State};
 use crate::error::{Error, Result, codes};
 use crate::host::{Host, StoreFile};
-use crate::probe;
+use crate::{probe, sabotage};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,7 +40,6 @@ const DECISIONS: TableDefinition<&str, &str> = TableDefinition::new("decisions")
 pub(super) struct File {
     host: Host,
     path: String,
-    options: StoreOptions,
     /// `None` before it is opened, and after a disk error until it is opened again (redb does no more work after one),
     /// which is not before a restart if the error was a sync's.
     database: Mutex<Option<Database>>,
@@ -69,10 +68,10 @@ enum Failure {
 }
 
 impl File {
-    pub fn new(host: Host, path: &str, options: StoreOptions) -> File {
+    pub fn new(host: Host, path: &str) -> File {
         let path = path.to_string();
         let (database, published, sync_failed) = (Mutex::default(), Mutex::default(), Arc::default());
-        File { host, path, options, database, published, sync_failed }
+        File { host, path, database, published, sync_failed }
     }
 
     pub fn published(&self) -> MutexGuard<'_, Published> {
@@ -172,13 +171,16 @@ impl File {
     ) -> Result<WriteTransaction> {
         let path = &self.path;
         let mut transaction = database.begin_write().map_err(failure(path))?;
-        if !self.options.sync_decisions {
+        if sabotage!("decision.sync") {
             transaction.set_durability(Durability::None).map_err(failure(path))?;
         }
         if !changes.is_empty() {
             let mut log = transaction.open_table(CHANGES).map_err(failure(path))?;
             let first = self.published().last_change + 1;
             for (sequence, change) in (first..).zip(changes) {
+                if matches!(change, Change::CreateChunk { .. }) && sabotage!("catalog.chunk") {
+                    continue;
+                }
                 log.insert(sequence, &*to_json(change)).map_err(failure(path))?;
             }
         }

@@ -3,6 +3,7 @@ use super::*;
 use crate::catalog::DataNode;
 use crate::error::{Kind, codes};
 use crate::host::{Clock, Disk, Entropy, Listener, Net, Stream, TaskHandle, Tasks};
+use crate::sabotage::{Sabotage, plant};
 use futures::FutureExt;
 use futures::executor::block_on;
 use futures::future::BoxFuture;
@@ -257,10 +258,10 @@ fn a_forgotten_decision_is_gone_at_once_and_durably_with_the_next_commit() {
 #[test]
 fn a_sabotaged_store_loses_what_it_acknowledged() {
     let disk = TestDisk::default();
-    let options = StoreOptions { sync_decisions: false };
-    let store = block_on(Store::open_with(&host(&disk, Inline), "catalog.redb", options)).unwrap();
+    let store = open(&disk).unwrap();
+    let planted = plant(&Sabotage::from_names(&["decision.sync".to_string()]).unwrap());
     block_on(store.commit(vec![add("dn1")], Some(decision("g1")))).unwrap();
-    assert_eq!((names(&store).len(), gids(&store).len()), (1, 1));
+    assert_eq!((names(&store).len(), gids(&store).len(), planted.hits()["decision.sync"]), (1, 1, 1));
     let after = open(&disk.after_power_loss()).unwrap();
     assert_eq!((names(&after).len(), gids(&after).len()), (0, 0));
 }

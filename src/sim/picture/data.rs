@@ -36,7 +36,7 @@ const WAY: &[(&str, char)] = &[("from", 's'), ("to", 's')];
 const NODE: &[(&str, char)] = &[("node", 's')];
 const FILE: &[(&str, char)] = &[("node", 's'), ("file", 's')];
 
-pub(super) const KINDS: [Kind; 34] = [
+pub(super) const KINDS: [Kind; 35] = [
     kind("started", "nodes", &[("node", 's'), ("life", 'n')], "{node} starts, life {life}"),
     kind("exited", "nodes", NODE, "{node} exits"),
     kind("crashed", "faults", &[("node", 's'), ("how", 's')], "{node} {how}"),
@@ -104,6 +104,7 @@ pub(super) const KINDS: [Kind; 34] = [
     kind("clock", "faults", &[("node", 's'), ("change", 's'), ("what", 's'), ("amount", 'n')], "{node} clock {change}"),
     kind("disk", "faults", &[("node", 's'), ("faults", 's')], "{node} disk {faults}"),
     kind("probe", "probes", &[("node", 's'), ("probe", 's'), ("detail", 's')], "{node} {probe} {detail}"),
+    kind("buggified", "probes", &[("node", 's'), ("point", 's')], "{node} is buggified at {point}"),
     kind("struck", "faults", &[("probe", 's'), ("fault", 's')], "strike at {probe}: {fault}"),
     kind("panicked", "verdicts", &[("node", 's'), ("task", 's'), ("message", 's')], "{node} {task} panics: {message}"),
     kind(
@@ -251,6 +252,7 @@ fn name_of(event: &Event) -> &'static str {
         Event::Clock { .. } => "clock",
         Event::Disk { .. } => "disk",
         Event::Probe { .. } => "probe",
+        Event::Buggified { .. } => "buggified",
         Event::Struck { .. } => "struck",
         Event::Panicked { .. } => "panicked",
         Event::Invoked { .. } => "invoked",
@@ -308,6 +310,7 @@ fn fields(to: &mut Fields<'_>, at: u64, event: &Event) {
         }
         Event::Disk { node, faults } => to.s(node).s(faults),
         Event::Probe { node, probe, detail } => to.s(node).s(probe).s(detail),
+        Event::Buggified { node, point } => to.s(node).s(point),
         Event::Struck { probe, fault } => to.s(probe).s(fault),
         Event::Panicked { node, task, message } => to.s(node).s(task).s(message),
         Event::Invoked { client, operation, text } => to.s(client).n(*operation).s(text),

@@ -75,6 +75,7 @@ fn named(event: &Event) -> ([Option<&Name>; 2], Whose) {
         | Event::Clock { node, .. }
         | Event::Disk { node, .. }
         | Event::Probe { node, .. }
+        | Event::Buggified { node, .. }
         | Event::Panicked { node, .. } => ([Some(node), None], Whose::Node),
         Event::Connected { from, to, .. }
         | Event::Refused { from, to, .. }

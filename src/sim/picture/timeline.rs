@@ -158,6 +158,7 @@ impl Sheet<'_> {
             Event::Spawned { .. } | Event::Synced { .. } | Event::Replaced { .. } | Event::Removed { .. } => {
                 self.options.everything
             }
+            Event::Buggified { .. } => self.options.everything,
             _ => true,
         }
     }
@@ -209,6 +210,7 @@ impl Sheet<'_> {
                 self.wait(client, -1);
             }
             Event::Probe { node, probe, detail } => self.cell(at, node, format!("{probe} {detail}").trim_end()),
+            Event::Buggified { node, point } => self.cell(at, node, &format!("{point} fires")),
             Event::Spawned { node, task } => self.cell(at, node, &format!("spawns {task}")),
             Event::Synced { node, file, bytes, .. } => self.cell(at, node, &format!("syncs {file}, {bytes} bytes")),
             Event::Replaced { node, file, bytes, .. } => self.cell(at, node, &format!("writes {file}, {bytes} bytes")),

@@ -12,7 +12,7 @@ use crate::sim::chance::Stream;
 use crate::sim::clock::ClockFault;
 use crate::sim::disk::DiskTrouble;
 use crate::sim::record::{Crash, Moment, Recorder};
-use crate::sim::world::{self, StrikeId, World, WorldConfig, simulate};
+use crate::sim::world::{self, Fires, StrikeId, World, WorldConfig, simulate};
 use async_trait::async_trait;
 use rand::Rng;
 use std::collections::BTreeMap;
@@ -185,6 +185,8 @@ pub struct Simulated {
     pub events: u64,
     pub faults: u64,
     pub probes: BTreeMap<String, u64>,
+    pub buggify: BTreeMap<String, Fires>,
+    pub sabotage: BTreeMap<String, u64>,
     /// The last events, as many as were to be kept.
     pub moments: Vec<Moment>,
 }
@@ -225,6 +227,8 @@ where
         events: run.events,
         faults: run.faults,
         probes,
+        buggify: run.buggify.into_iter().map(|(point, fires)| (point.to_string(), fires)).collect(),
+        sabotage: run.sabotage.into_iter().map(|(bug, hits)| (bug.to_string(), hits)).collect(),
         moments: run.kept,
     };
     (played, facts)

@@ -31,6 +31,8 @@ pub struct Scenario {
     /// As it stands in the file, comments and all.
     pub text: String,
     pub cluster: ClusterSpec,
+    /// Points that fire now and then, as the `buggify` line names them.
+    pub buggify: Vec<String>,
     pub steps: Vec<Step>,
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 /// What a directive line means before it is joined with the records around it.
 enum Directive {
     Cluster(ClusterSpec),
+    Buggify(Vec<String>),
     Step(Action),
     /// Changes how the next record is run.
     Next(How),
@@ -25,8 +26,9 @@ enum Directive {
 }
 
 /// Words that begin a line of ours. Everything else is sqllogictest's.
-const DIRECTIVES: [&str; 11] = [
+const DIRECTIVES: [&str; 12] = [
     "cluster",
+    "buggify",
     "client",
     "nemesis",
     "advance",
@@ -44,7 +46,7 @@ pub fn parse(file: &str, text: &str, vocabulary: &dyn Vocabulary) -> Result<Scen
     let (plain, directives) = split(file, text, vocabulary)?;
     let records = sqllogictest::parse_with_name(&plain, file).map_err(|error| {
         let number = error.location().line();
-        let words = DIRECTIVES[..10].join(", ");
+        let words = DIRECTIVES[..11].join(", ");
         let message = format!("{}: expected a sqllogictest record or a directive ({words})", error.kind());
         let line = text.lines().nth(number.saturating_sub(1) as usize).unwrap_or_default();
         Problem::from(message).in_line(file, number, line)
@@ -120,6 +122,7 @@ fn directive(line: &str, vocabulary: &dyn Vocabulary) -> Result<Option<Directive
     let read = || -> Result<Option<Directive>, Problem> {
         Ok(Some(match word {
             "cluster" => Directive::Cluster(cluster(rest)?),
+            "buggify" => Directive::Buggify(points(rest, vocabulary)?),
             "client" => Directive::Step(Action::Client(client(rest)?)),
             "nemesis" => Directive::Step(Action::Nemesis(nemesis(rest, vocabulary.probes())?)),
             "advance" => Directive::Step(Action::Advance(duration(rest)?)),
@@ -147,6 +150,16 @@ fn checkers(rest: &str, vocabulary: &dyn Vocabulary) -> Result<Vec<String>, Prob
     let mut allowed = vec![ALL];
     allowed.extend(vocabulary.checkers());
     one_of("checker", "check", rest, &allowed)
+}
+
+/// `buggify all` is short for all points.
+fn points(rest: &str, vocabulary: &dyn Vocabulary) -> Result<Vec<String>, Problem> {
+    let points = vocabulary.points();
+    let mut allowed = vec![ALL];
+    allowed.extend(&points);
+    let named = one_of("point", "buggify", rest, &allowed)?;
+    let all = named.iter().any(|name| name == ALL);
+    Ok(if all { points.iter().map(ToString::to_string).collect() } else { named })
 }
 
 fn snapshot(rest: &str, vocabulary: &dyn Vocabulary) -> Result<String, Problem> {
@@ -395,7 +408,7 @@ fn assemble(
 ) -> Result<Scenario, ParseError> {
     let error =
         |line: u32, message: &str| ParseError { file: file.to_string(), line, column: 1, message: message.to_string() };
-    let mut cluster = None;
+    let (mut cluster, mut buggify) = (None, None);
     let mut steps: Vec<Step> = Vec::new();
     let mut records =
         records.into_iter().filter_map(|record| record_line(&record).map(|line| (line, record))).peekable();
@@ -434,6 +447,10 @@ fn assemble(
                     Directive::Cluster(_) => {
                         return Err(error(line, "expected one `cluster` line, before everything else"));
                     }
+                    Directive::Buggify(points) if buggify.is_none() && steps.is_empty() => buggify = Some(points),
+                    Directive::Buggify(_) => {
+                        return Err(error(line, "expected one `buggify` line, before the first step"));
+                    }
                     Directive::Step(action) => steps.push(Step { line, action }),
                     Directive::Next(how) => next = Some((line, how)),
                     Directive::Background(_) => next = Some((line, How::Background)),
@@ -446,7 +463,13 @@ fn assemble(
     if let Some((at, _)) = next {
         return Err(error(at, "expected a statement or query right after this line"));
     }
-    Ok(Scenario { name: super::name_of(file), text: text.to_string(), cluster: cluster.unwrap_or_default(), steps })
+    Ok(Scenario {
+        name: super::name_of(file),
+        text: text.to_string(),
+        cluster: cluster.unwrap_or_default(),
+        buggify: buggify.unwrap_or_default(),
+        steps,
+    })
 }
 
 fn is_maybe(directives: &BTreeMap<u32, Directive>, record: u32, directive: u32) -> bool {
@@ -496,6 +519,10 @@ mod tests {
 
         fn probes(&self) -> &'static [&'static str] {
             &["txn.decided"]
+        }
+
+        fn points(&self) -> Vec<&'static str> {
+            vec!["pool.dropped", "wire.short_read"]
         }
     }
 
@@ -567,6 +594,21 @@ check all
             .collect();
         assert_eq!(blocks, ["client w0\n5ms put x\n1s..2s put y\nget z", "client r0 while w0\nget x"]);
         assert_eq!(scenario.steps.len(), 3);
+    }
+
+    #[test]
+    fn points_stand_in_one_line_before_the_first_step() {
+        let points = |text: &str| parse("x.slt", text).map(|scenario| scenario.buggify);
+        assert_eq!(points("advance 1s").unwrap(), [""; 0]);
+        assert_eq!(points("cluster data=1\nbuggify pool.dropped\n\nadvance 1s").unwrap(), ["pool.dropped"]);
+        assert_eq!(points("buggify all").unwrap(), ["pool.dropped", "wire.short_read"]);
+        let bad = |text: &str| points(text).unwrap_err().to_string();
+        assert_eq!(bad("advance 1s\nbuggify all"), "x.slt:2:1: expected one `buggify` line, before the first step");
+        assert_eq!(
+            bad("buggify pool"),
+            "x.slt:1:9: unknown point \"pool\", expected one of: all, pool.dropped, wire.short_read"
+        );
+        assert!(bad("buggify").contains("expected: buggify NAME…, of: all, "), "{}", bad("buggify"));
     }
 
     #[test]

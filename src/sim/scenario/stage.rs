@@ -92,6 +92,11 @@ pub trait Vocabulary: Sync {
     fn simpler_statements(&self, _statement: &str) -> Vec<String> {
         vec![]
     }
+
+    /// What `buggify` knows: points in the system's code that may fire; see [`buggify`](crate::buggify).
+    fn points(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
 }
 
 /// The system under test: its clients and its judges, and the history between them.

@@ -1,10 +1,10 @@
 //! From a seed to a verdict: one run on a thread of its own.
 
-use super::{Failure, World, WorldConfig, lock};
-use crate::probe;
+use super::{Failure, Fires, World, WorldConfig, lock};
 use crate::sim::record::Moment;
 use crate::sim::tasks::panic_message;
 use crate::sim::warm_up;
+use crate::{buggify, probe, sabotage};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -31,6 +31,10 @@ pub struct Run<T> {
     pub kept: Vec<Moment>,
     /// How often each node reached each probe.
     pub probes: BTreeMap<(String, &'static str), u64>,
+    /// How often all nodes together came to each point of [`buggify`](crate::buggify), and how often it fired.
+    pub buggify: BTreeMap<&'static str, Fires>,
+    /// How often all nodes together came to each planted bug.
+    pub sabotage: sabotage::Hits,
 }
 
 /// Stack of the run's thread. Planning deep queries recurses; only touched pages cost memory.
@@ -85,6 +89,7 @@ where
     Story: FnOnce(World) -> Work,
     Work: Future<Output = T>,
 {
+    let planted = sabotage::plant(&config.sabotage);
     let mut runtime = madsim::runtime::Runtime::with_seed_and_config(seed, madsim::Config::default());
     runtime.set_time_limit(config.time_limit);
     let world = OnceLock::new();
@@ -92,17 +97,18 @@ where
         runtime.block_on(async {
             let world = world.get_or_init(|| World::new(seed, config));
             world.watch_probes();
+            world.watch_points();
             story(world.clone()).await
         })
     }));
     let world: World = world.into_inner().expect("building a world does not panic");
-    let run = verdict(&world, told);
+    let run = verdict(&world, told, planted.hits());
     runtime.set_time_limit(Duration::MAX);
     clean_up(&runtime, &world);
     run
 }
 
-fn verdict<T>(world: &World, told: Result<T, Box<dyn Any + Send>>) -> Run<T> {
+fn verdict<T>(world: &World, told: Result<T, Box<dyn Any + Send>>, sabotage: sabotage::Hits) -> Run<T> {
     let simulated = world.elapsed();
     let result =
         told.map_err(|payload| Failure { node: None, task: "main", message: panic_message(&*payload), at: simulated });
@@ -121,6 +127,8 @@ fn verdict<T>(world: &World, told: Result<T, Box<dyn Any + Send>>) -> Run<T> {
         simulated,
         kept: recorder.kept(),
         probes: world.probe_hits(),
+        buggify: world.fires(),
+        sabotage,
     }
 }
 
@@ -134,6 +142,7 @@ fn clean_up(runtime: &madsim::runtime::Runtime, world: &World) {
         });
     }));
     probe::set_hook(None);
+    buggify::set_hook(None);
     // What a task's destructor says after the verdict is of no interest.
     drop(cleaned);
 }

@@ -26,6 +26,8 @@ pub struct Mix {
     pub faults: Vec<FaultMix>,
     /// How many of a hundred runs are wild.
     pub wild_percent: u64,
+    /// How many of a hundred runs have points that fire now and then.
+    pub buggify_percent: u64,
     pub checkers: Vec<String>,
 }
 
@@ -112,7 +114,7 @@ const FAULTS: [(&str, FaultKind); 16] = [
     ("failing-disk", FaultKind::FailingDisk),
 ];
 
-const DIRECTIVES: [&str; 7] = ["cluster", "table", "during", "workload", "fault", "wild", "check"];
+const DIRECTIVES: [&str; 8] = ["cluster", "table", "during", "workload", "fault", "wild", "buggify", "check"];
 
 /// What a value is measured in.
 #[derive(Clone, Copy)]
@@ -153,6 +155,7 @@ impl Mix {
             workloads: vec![],
             faults: vec![],
             wild_percent: 0,
+            buggify_percent: 0,
             checkers: vec![ALL.to_string()],
         }
     }
@@ -182,6 +185,9 @@ impl Mix {
             }
             "during" => self.during_ms = within(one("during TIME", line, rest)?, Unit::Milliseconds, 1..=86_400_000)?,
             "wild" => self.wild_percent = *within(one("wild CHANCE", line, rest)?, Unit::Percent, 0..=100)?.start(),
+            "buggify" => {
+                self.buggify_percent = *within(one("buggify CHANCE", line, rest)?, Unit::Percent, 0..=100)?.start();
+            }
             "workload" => self.workloads.push(workload(rest, line, workloads)?),
             "fault" => self.faults.push(fault(rest, line)?),
             "check" => {
@@ -312,7 +318,7 @@ mod tests {
         let bad = |text: &str| parse(text).unwrap_err().to_string();
         assert_eq!(
             bad("\nclusters data=1"),
-            "x.mix:2:1: unknown directive \"clusters\", expected one of: cluster, table, during, workload, fault, wild, check"
+            "x.mix:2:1: unknown directive \"clusters\", expected one of: cluster, table, during, workload, fault, wild, buggify, check"
         );
         assert_eq!(bad("cluster nodes=1"), "x.mix:1:9: unknown option \"nodes\", expected one of: data, spare");
         assert!(bad("cluster data=x").starts_with("x.mix:1:14: bad value \"x\", expected a number or a range"));

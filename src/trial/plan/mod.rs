@@ -10,10 +10,10 @@ pub mod mix;
 
 use super::workload;
 use crate::ids::quote_identifier;
-use crate::probe;
 use crate::sim::chance::{self, Stream};
 use crate::sim::scenario::{ClientBlock, Fault, Links, Nemesis, When, WorkloadSpec};
 use crate::trial::stage::ACCESS_NODE;
+use crate::{buggify, probe};
 use mix::{FaultKind, FaultMix, Mix};
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -23,6 +23,9 @@ use std::time::Duration;
 
 /// So many times more faults strike in a wild run.
 const WILD_FACTOR: u64 = 5;
+
+/// How many of a hundred buggified runs have a point active.
+const POINT_ACTIVE_PERCENT: u64 = 25;
 
 /// How often a probe may be reached before a fault strikes at it.
 const PROBE_HITS_MAX: u64 = 30;
@@ -40,6 +43,8 @@ pub struct Plan {
     pub tables: Vec<Table>,
     pub clients: Vec<ClientBlock>,
     pub faults: Vec<Nemesis>,
+    /// Points that fire now and then.
+    pub buggify: Vec<&'static str>,
     pub checkers: Vec<String>,
 }
 
@@ -69,6 +74,7 @@ impl Plan {
             tables: vec![],
             clients: vec![],
             faults: vec![],
+            buggify: active_points(seed, mix.buggify_percent),
             checkers: mix.checkers.clone(),
         };
         for (number, workload) in mix.workloads.iter().enumerate() {
@@ -178,6 +184,9 @@ impl Plan {
             "# Seed {} of {}\ncluster data={} spare={} seed={} world=sim\n",
             self.seed, self.mix, self.data, self.spare, self.seed
         );
+        if !self.buggify.is_empty() {
+            let _ = writeln!(text, "buggify {}", self.buggify.join(" "));
+        }
         for table in &self.tables {
             text.push_str(&table.statements());
         }
@@ -212,6 +221,17 @@ impl Table {
             self.partitions, self.interval_hours, self.replication
         )
     }
+}
+
+/// Whether a run is buggified at all, and if so, at which points: each has dice of its own, so that a new point leaves the
+/// others as they were.
+fn active_points(seed: u64, chance_percent: u64) -> Vec<&'static str> {
+    if !percent(&mut chance::stream(seed, "plan/buggify"), chance_percent) {
+        return vec![];
+    }
+    let active =
+        |name: &&str| percent(&mut chance::stream(seed, &format!("plan/buggify/{name}")), POINT_ACTIVE_PERCENT);
+    buggify::ALL.iter().map(|point| point.name).filter(active).collect()
 }
 
 /// Stretches a client's pauses so that its work lasts about as long as the faults do.
@@ -299,6 +319,19 @@ mod tests {
                 })
                 .collect();
             assert_eq!(clients, plan.clients.iter().collect::<Vec<_>>());
+            assert_eq!(scenario.buggify, plan.buggify);
+        }
+    }
+
+    #[test]
+    fn a_third_of_the_runs_have_a_quarter_of_the_points() {
+        let plans: Vec<Plan> = (0..300).map(|seed| Plan::from_seed(seed, &mix()).unwrap()).collect();
+        let buggified: Vec<usize> = plans.iter().map(|plan| plan.buggify.len()).filter(|points| *points > 0).collect();
+        assert!((70..130).contains(&buggified.len()), "{} of 300", buggified.len());
+        let mean = buggified.iter().sum::<usize>() as f64 / buggified.len() as f64;
+        assert!((3.0..6.0).contains(&mean), "{mean} of {} points", buggify::ALL.len());
+        for point in &buggify::ALL {
+            assert!(plans.iter().any(|plan| plan.buggify.contains(&point.name)), "{} is never active", point.name);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The deterministic world: every node a machine of a simulated [`World`], one seed one run.
 
 use super::{ACCESS_NODE, Cluster, DATABASE, USER, data_node_names, make_cluster};
+use crate::buggify;
 use crate::error::{Error, Result, codes};
 use crate::host::Host;
 use crate::node::{Config, FIRST_DATABASE, Server, data_node_host};
@@ -9,7 +10,6 @@ use crate::sim::scenario::run::Played;
 use crate::sim::scenario::stage::Stage;
 use crate::sim::scenario::{ClusterSpec, Scenario};
 use crate::sim::world::{World, WorldConfig};
-use crate::trial::report::Sabotage;
 use crate::trial::session::Database;
 use crate::trial::subject::Hypertables;
 use crate::trial::words::Words;
@@ -26,20 +26,21 @@ const START_ANEW_AFTER: Duration = Duration::from_secs(1);
 const TIME_LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 /// Plays a scenario in a world of its own.
-pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, config: WorldConfig) -> (Played, Simulated) {
-    let config = WorldConfig { time_limit: TIME_LIMIT, supervised: Some(START_ANEW_AFTER), ..config };
-    play_in_world(scenario, seed, config, &Words, Hypertables::default(), move |world, scenario| async move {
-        start(world, &scenario.cluster, sabotage).await.map_err(|error| error.to_string())
+pub fn run(scenario: &Scenario, seed: u64, config: WorldConfig) -> (Played, Simulated) {
+    let buggify = scenario.buggify.iter().filter_map(|name| buggify::find(name)).collect();
+    let config = WorldConfig { time_limit: TIME_LIMIT, supervised: Some(START_ANEW_AFTER), buggify, ..config };
+    play_in_world(scenario, seed, config, &Words, Hypertables::default(), |world, scenario| async move {
+        start(world, &scenario.cluster).await.map_err(|error| error.to_string())
     })
 }
 
-async fn start(world: World, spec: &ClusterSpec, sabotage: Sabotage) -> Result<Machines> {
+async fn start(world: World, spec: &ClusterSpec) -> Result<Machines> {
     let data_nodes = data_node_names(spec);
     for (k, name) in (0..).zip(&data_nodes) {
         world.alias(&data_node_host(k), name);
-        world.start(name, |host| serve(host, Sabotage::default()));
+        world.start(name, serve);
     }
-    world.start(ACCESS_NODE, move |host| serve(host, sabotage));
+    world.start(ACCESS_NODE, serve);
     let names = data_nodes.clone();
     let machines = Machines::new(world, data_nodes, move |host, name| {
         let node = names.iter().map(String::as_str).find(|node| *node == name).unwrap_or(ACCESS_NODE);
@@ -76,8 +77,8 @@ fn machine(name: &str) -> Address {
 
 /// What a simulated machine runs: the server, and nothing else. A store that cannot be opened after a crash is a
 /// failure of the run, which the panic makes it; with a disk that refuses to be read or written the server only ends.
-async fn serve(host: Host, sabotage: Sabotage) {
-    let config = Config { port: PORT, password: None, decisions_unsynced: sabotage.decision_sync };
+async fn serve(host: Host) {
+    let config = Config { port: PORT, password: None };
     let listener = host.net().listen("0.0.0.0", PORT).await.unwrap_or_else(|error| panic!("cannot listen: {error}"));
     match Server::open(&host, config).await {
         Ok(server) => server.run(listener).await,

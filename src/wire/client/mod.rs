@@ -23,6 +23,7 @@ use crate::error::{Error, Notice, Result, codes};
 use crate::host::{Host, TaskHandle};
 use crate::limits::CONNECT_TIMEOUT;
 use crate::sql::types::BatchStream;
+use crate::{buggify, sabotage};
 use arrow::datatypes::SchemaRef;
 use calls::Calls;
 use errors::notice_of;
@@ -142,7 +143,10 @@ impl Connection {
     /// Runs one or more statements by simple query, ignoring rows.
     pub async fn run(&self, sql: &str) -> Result<()> {
         let call = self.calls.begin();
-        call.end(self.client.batch_execute(sql).await)
+        match self.client.batch_execute(sql).await {
+            Err(error) if error.is_closed() && sabotage!("wire.closed") => Ok(()),
+            answer => call.end(answer),
+        }
     }
 
     /// Rows of a simple query as text, column by column. All of them are kept: for what is known to be small.
@@ -214,6 +218,9 @@ impl Connection {
     }
 
     async fn prepare(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        if buggify!(self.host, "wire.statement_forgotten") {
+            self.forget(sql);
+        }
         if let Some(statement) = self.recall(sql) {
             return Ok(statement);
         }

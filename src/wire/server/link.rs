@@ -3,9 +3,10 @@
 use super::backends::{Interrupt, Signal};
 use super::message::{self, Message};
 use super::{Failure, Stop};
+use crate::buggify;
 use crate::error::{Error, codes};
-use crate::host::Stream;
-use bytes::{Buf, Bytes, BytesMut};
+use crate::host::{Host, Stream};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ const READ_AHEAD_BYTES_MAX: usize = 128 << 10;
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
 pub struct Link {
+    host: Host,
     stream: Stream,
     input: BytesMut,
     /// Whole messages, not yet taken by the network.
@@ -41,8 +43,9 @@ enum Heed {
 }
 
 impl Link {
-    pub fn new(stream: Stream) -> Link {
-        Link { stream, input: BytesMut::new(), output: BytesMut::new(), ended: false, signal: Arc::default() }
+    pub fn new(host: &Host, stream: Stream) -> Link {
+        let (host, input, output) = (host.clone(), BytesMut::new(), BytesMut::new());
+        Link { host, stream, input, output, ended: false, signal: Arc::default() }
     }
 
     /// From now on others can interrupt this connection.
@@ -198,8 +201,10 @@ impl Link {
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.input.reserve(READ_BYTES);
+        let bytes_max = if buggify!(self.host, "wire.short_read") { 1 } else { READ_BYTES };
+        let mut room = (&mut self.input).limit(bytes_max);
         // `read_buf` keeps no state between polls, so its future can be made anew each time.
-        let read = pin!(self.stream.read_buf(&mut self.input));
+        let read = pin!(self.stream.read_buf(&mut room));
         let count = std::task::ready!(read.poll(context));
         if !matches!(count, Ok(count) if count > 0) {
             self.ended = true;

@@ -77,7 +77,7 @@ pub async fn serve<A: Acceptor>(
     acceptor: Arc<A>,
     backends: Arc<Backends>,
 ) {
-    let mut link = Link::new(stream);
+    let mut link = Link::new(&host, stream);
     let stop = converse(&host, &mut link, peer, &*acceptor, &backends).await;
     if let Stop::Fatal(error) = stop {
         tracing::debug!(node = host.name(), %peer, %error, "closing a connection");
