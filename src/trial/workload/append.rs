@@ -195,7 +195,7 @@ impl Operation {
             Ok(()) => performer.statement(if self.way == Way::Block { "COMMIT" } else { "ROLLBACK" }).await.map(|_| ()),
             Err(refusal) => {
                 // Some clients say that they give up, others just go.
-                let polite = refusal.ending == Ending::Failed && performer.number % 2 == 0;
+                let polite = refusal.ending == Ending::Failed && performer.number.is_multiple_of(2);
                 if !polite || performer.statement("ROLLBACK").await.is_err() {
                     performer.session.hang_up();
                 }

@@ -2,9 +2,9 @@
 
 /// All components of more than one place, each in ascending order, by their smallest place. `successors[place]` are the
 /// places that an edge leads to. On a stack of its own: a history may be one long chain.
-pub fn components<'a, I>(places: usize, successors: impl Fn(usize) -> I) -> Vec<Vec<usize>>
+pub fn components<I>(places: usize, successors: impl Fn(usize) -> I) -> Vec<Vec<usize>>
 where
-    I: Iterator<Item = usize> + 'a,
+    I: Iterator<Item = usize>,
 {
     let mut search = Search {
         number: vec![UNSEEN; places],

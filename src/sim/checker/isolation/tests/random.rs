@@ -189,7 +189,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
     fn a_history_is_well_exactly_if_it_has_a_serial_order(
-        scripts in few_scripts(), ranks in prop::collection::vec(any::<u8>(), 1..20), shown in prop::collection::vec(any::<u8>(), 1..20),
+        scripts in few_scripts(),
+        ranks in prop::collection::vec(any::<u8>(), 1..20),
+        shown in prop::collection::vec(any::<u8>(), 1..20),
     ) {
         let history = arbitrary(&scripts, &ranks, &shown);
         let found = check(&history, Level::Serializable);
@@ -251,10 +253,13 @@ proptest! {
     #[test]
     fn a_write_that_is_nowhere_to_be_seen_is_found(scripts in scripts(), which in any::<prop::sample::Index>()) {
         let mut history = serial(&scripts);
-        let appended: Vec<(Key, Value)> = history.iter().flat_map(|transaction| &transaction.operations).filter_map(|operation| match operation {
-            MicroOperation::Append { key, value } => Some((*key, *value)),
-            MicroOperation::Read { .. } => None,
-        }).collect();
+        let operations = history.iter().flat_map(|transaction| &transaction.operations);
+        let appended: Vec<(Key, Value)> = operations
+            .filter_map(|operation| match operation {
+                MicroOperation::Append { key, value } => Some((*key, *value)),
+                MicroOperation::Read { .. } => None,
+            })
+            .collect();
         prop_assume!(!appended.is_empty());
         let (lost, value) = appended[which.index(appended.len())];
         for operation in history.iter_mut().flat_map(|transaction| &mut transaction.operations) {
