@@ -45,7 +45,9 @@ fn acknowledged_batches_survive_in_several_seeds_and_every_nemesis_strikes() {
     assert_eq!(struck, played, "{}", stdout(&output));
     let came_off = |report: &Report, verb: &str| report.operations.get(verb).is_some_and(|tally| tally.ok > 0);
     let wrote_and_read = |report: &Report| {
-        [("insert", "read"), ("txn", "look")].iter().any(|(write, read)| came_off(report, write) && came_off(report, read))
+        [("insert", "read"), ("txn", "look")]
+            .iter()
+            .any(|(write, read)| came_off(report, write) && came_off(report, read))
     };
     assert!(reports.iter().all(wrote_and_read));
 }
