@@ -1,14 +1,16 @@
 //! Looks at a cluster from outside, node by node, for the checkers.
 
 use super::checker::{ChunkRow, FinalState, NodeState};
-use super::history::{History, Read};
+use super::history::{History, ListStep, ListTransaction, Read};
 use super::stage::ACCESS_NODE;
+use super::workload::append;
 use super::workload::batches::{all_batches, seen};
+use crate::sim::history::Ending;
 use crate::sim::scenario::session::{Output, Session};
 use crate::sim::scenario::stage::Stage;
 use std::collections::BTreeMap;
 
-/// Reads the final state, and of every table that batches were written to all batches. Errors: a node does not answer.
+/// Reads the final state, and of every table that batches or lists were written to all of them. Errors: a node does not answer.
 pub async fn final_state(stage: &dyn Stage, history: &History) -> Result<FinalState, String> {
     let mut access = Node::new(stage, ACCESS_NODE);
     let mut reads = BTreeMap::new();
@@ -17,6 +19,10 @@ pub async fn final_state(stage: &dyn Stage, history: &History) -> Result<FinalSt
         let seen = seen(&access.rows(&all_batches(table)).await?);
         reads.insert(table.clone(), Read { invoked, completed: stage.host().monotonic().as_micros() as u64, seen });
     }
+    let mut lists = BTreeMap::new();
+    for table in history.lists.keys() {
+        lists.insert(table.clone(), all_lists(stage, &mut access, table).await?);
+    }
     let chunks = chunks(&mut access).await?;
     let decisions = column(access.rows("SELECT gid FROM hypertile.decisions ORDER BY gid").await?);
     let known = column(access.rows("SELECT node_name FROM timescaledb_information.data_nodes ORDER BY 1").await?);
@@ -24,7 +30,24 @@ pub async fn final_state(stage: &dyn Stage, history: &History) -> Result<FinalSt
     for name in stage.nodes().iter().filter(|name| known.contains(name)) {
         nodes.push(node_state(&mut Node::new(stage, name), name).await?);
     }
-    Ok(FinalState { reads, chunks, nodes, decisions })
+    Ok(FinalState { reads, lists, chunks, nodes, decisions })
+}
+
+async fn all_lists(stage: &dyn Stage, access: &mut Node, table: &str) -> Result<ListTransaction, String> {
+    let now = || stage.host().monotonic().as_micros() as u64;
+    let invoked = now();
+    let lists = append::lists(&access.rows(&append::all_lists(table)).await?);
+    let completed = now();
+    Ok(ListTransaction {
+        name: "the final read".to_string(),
+        // Clients are numbered from 1.
+        process: 0,
+        repeatable: false,
+        invoked,
+        completed,
+        ending: Ending::Ok,
+        steps: vec![ListStep::Read { invoked, completed, lists }],
+    })
 }
 
 /// A connection to one node.

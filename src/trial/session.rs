@@ -20,16 +20,21 @@ pub struct Database {
     host: Host,
     address: Address,
     connection: Option<Connection>,
+    held: bool,
 }
 
 impl Database {
     pub fn new(host: Host, address: Address) -> Database {
-        Database { host, address, connection: None }
+        Database { host, address, connection: None, held: false }
     }
 
     async fn execute(&mut self, sql: &str) -> Result<Output, Refusal> {
         let connection = match self.connection.take() {
             Some(connection) if !connection.is_closed() => connection,
+            _ if self.held => {
+                let error = Error::new(codes::CONNECTION_FAILURE, "the connection is gone, and with it the block");
+                return Err(refusal(&error, Ending::Failed));
+            }
             // Not even sent: it cannot have happened.
             _ => Connection::open(&self.host, &self.address).await.map_err(|e| refusal(&e, Ending::Failed))?,
         };
@@ -60,6 +65,10 @@ impl Session for Database {
 
     fn hang_up(&mut self) {
         self.connection = None;
+    }
+
+    fn hold(&mut self, held: bool) {
+        self.held = held;
     }
 }
 

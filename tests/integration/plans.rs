@@ -11,8 +11,7 @@ use hypertile::trial::worker::{Request, View};
 use hypertile::trial::workload;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::subsequence;
-use proptest::sample::{Index, select};
+use proptest::sample::{Index, select, subsequence};
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

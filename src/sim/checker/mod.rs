@@ -1,7 +1,10 @@
 //! What judges have in common, and those that know nothing of any system.
 //!
 //! A judge is pure over what clients saw and what is there in the end, and returns violations that carry their
-//! evidence. The judges of hypertables are in `trial::checker`.
+//! evidence. The judges of hypertables are in `trial::checker`. [`isolation`] knows transactions over lists, whatever system
+//! runs them.
+
+pub mod isolation;
 
 use std::fmt;
 

@@ -38,6 +38,9 @@ pub trait Session: Send {
 
     /// Gives up the connection, and with it what was under way on it; the next statement connects anew.
     fn hang_up(&mut self);
+
+    /// While it is held it does not connect anew: what would run outside of the block that was begun fails instead.
+    fn hold(&mut self, _held: bool) {}
 }
 
 /// A session in sqllogictest's terms.

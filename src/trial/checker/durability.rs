@@ -57,7 +57,10 @@ mod tests {
 
     fn history(ending: Ending) -> History {
         let batch = Batch { writer: 0, number: 0, rows: 2, ending, invoked: 10, completed: 20 };
-        History { batches: [("t".to_string(), Batches { written: vec![batch], reads: vec![] })].into() }
+        History {
+            batches: [("t".to_string(), Batches { written: vec![batch], reads: vec![] })].into(),
+            ..History::default()
+        }
     }
 
     fn state(invoked: u64, numbers: &[u32]) -> FinalState {

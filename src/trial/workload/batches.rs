@@ -181,10 +181,14 @@ async fn run(performer: &mut Performer, statements: &[String]) -> Result<(), Ref
         if let Err(refusal) = performer.statement(sql).await {
             // The connection goes, and with it the block.
             performer.session.hang_up();
+            performer.session.hold(false);
             return Err(Refusal { ending: Ending::Failed, ..refusal });
         }
+        performer.session.hold(true);
     }
-    performer.statement(last).await.map(|_| ())
+    let told = performer.statement(last).await.map(|_| ());
+    performer.session.hold(false);
+    told
 }
 
 fn statements(way: Way, table: &str, values: &[[String; 6]]) -> Vec<String> {

@@ -2,8 +2,9 @@
 //!
 //! An [`Operation`] is one line of a `client` block, as text and as a value; a [`Performer`] carries operations out over
 //! one connection and fills the history. A `workload` line is short for client blocks, whose operations are drawn from
-//! the seed ([`clients`]). Reading order: this file, then a file for each workload: [`batches`].
+//! the seed ([`clients`]). Reading order: this file, then a file for each workload: [`batches`], [`append`].
 
+pub mod append;
 pub mod batches;
 
 use super::history::Shared;
@@ -28,6 +29,7 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     Batches(batches::Operation),
+    Append(append::Operation),
 }
 
 impl FromStr for Operation {
@@ -39,19 +41,23 @@ impl FromStr for Operation {
         if let Some(operation) = batches::Operation::parse(verb, rest) {
             return operation.map(Operation::Batches);
         }
+        if let Some(operation) = append::Operation::parse(verb, rest) {
+            return operation.map(Operation::Append);
+        }
         Err(format!("unknown operation \"{verb}\", expected one of: {}", forms()))
     }
 }
 
 /// The forms of all operations.
 fn forms() -> String {
-    batches::FORMS.join(" | ")
+    [&batches::FORMS[..], &append::FORMS].concat().join(" | ")
 }
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Operation::Batches(operation) => operation.fmt(f),
+            Operation::Append(operation) => operation.fmt(f),
         }
     }
 }
@@ -61,6 +67,7 @@ impl Operation {
     pub fn again(&self, number: u32) -> Option<Operation> {
         match self {
             Operation::Batches(operation) => Some(Operation::Batches(operation.again(number))),
+            Operation::Append(operation) => Some(Operation::Append(operation.again(number))),
         }
     }
 
@@ -76,17 +83,19 @@ impl Operation {
 pub fn clients(spec: &WorkloadSpec, chance: &mut Stream) -> Result<Vec<ClientBlock>, String> {
     match spec.name.as_str() {
         "batches" => Ok(batches::Options::from_spec(spec)?.clients(chance)),
-        other => Err(format!("unknown workload \"{other}\", expected: batches")),
+        "append" => Ok(append::Options::from_spec(spec)?.clients(chance)),
+        other => Err(format!("unknown workload \"{other}\", expected one of: {}", NAMES.join(", "))),
     }
 }
 
 /// All workloads.
-pub const NAMES: [&str; 1] = ["batches"];
+pub const NAMES: [&str; 2] = ["batches", "append"];
 
 /// The statement that makes the table of a workload; `None` if it needs none.
 pub fn schema(workload: &str, table: &str) -> Option<String> {
     let columns = match workload {
         "batches" => batches::COLUMNS,
+        "append" => append::COLUMNS,
         _ => return None,
     };
     Some(format!("CREATE TABLE {table} ({columns})"))
@@ -95,7 +104,7 @@ pub fn schema(workload: &str, table: &str) -> Option<String> {
 /// The column that a workload's hypertable may be partitioned by besides its time; `None` if it is no hypertable.
 pub fn space_column(workload: &str) -> Option<&'static str> {
     match workload {
-        "batches" => Some("device"),
+        "batches" | "append" => Some("device"),
         _ => None,
     }
 }
@@ -104,6 +113,7 @@ pub fn space_column(workload: &str) -> Option<&'static str> {
 pub fn fresh_write(workload: &str, table: &str) -> Option<String> {
     match workload {
         "batches" => Some(batches::fresh_write(table)),
+        "append" => Some(append::fresh_write(table)),
         _ => None,
     }
 }
@@ -113,11 +123,14 @@ pub struct Performer {
     host: Host,
     session: Box<dyn Session>,
     history: Shared,
+    /// No other of the run has it.
+    number: u64,
 }
 
 impl Performer {
     pub fn new(host: Host, session: Box<dyn Session>, history: Shared) -> Performer {
-        Performer { host, session, history }
+        let number = history.lock().expect("no client panics while it holds the lock").next_client();
+        Performer { host, session, history, number }
     }
 
     /// Runs one statement; the error says what a client may conclude.
@@ -148,6 +161,7 @@ impl Client for Performer {
     async fn perform(&mut self, operation: &str) -> Done {
         match operation.parse::<Operation>() {
             Ok(Operation::Batches(operation)) => operation.perform(self).await,
+            Ok(Operation::Append(operation)) => operation.perform(self).await,
             Err(message) => Done { ending: Ending::Failed, text: message },
         }
     }
