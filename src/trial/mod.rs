@@ -4,15 +4,17 @@
 //! which other systems may use too.
 //!
 //! Reading order: [`words`] (what scenario files may say about hypertables), [`workload`] (what clients do) and
-//! [`history`] (what they saw), [`subject`] (the two together, as the runner of scenarios wants them), [`observe`] (what
-//! is there in the end), [`checker`] (the judges), [`stage`] (where it is played), [`session`] (one connection),
+//! [`history`] (what they saw), [`question`] (what dashboards ask, and the model that answers), [`subject`] (the two together, as the runner of scenarios wants them), [`observe`] (what
+//! is there in the end), [`checker`] (the judges), [`diversity`] (how much they got to see), [`stage`] (where it is played), [`session`] (one connection),
 //! [`plan`] and [`swarm`] (many runs, each drawn from a seed), [`worker`] (the processes that simulate), [`report`] and [`golden`] (what a run leaves behind).
 
 pub mod checker;
+pub mod diversity;
 pub mod golden;
 pub mod history;
 pub mod observe;
 pub mod plan;
+pub mod question;
 pub mod report;
 pub mod session;
 pub mod stage;

@@ -6,7 +6,7 @@ use super::words::Words;
 use super::worker::{Request, View, Workers};
 use crate::error::Result;
 use crate::sim::WorldConfig;
-use crate::sim::history::Tallies;
+use crate::sim::history::{Measures, Tallies};
 use crate::sim::picture::{KEEP_EVENTS, Options, Picture, Track, page, timeline};
 use crate::sim::record::Moment;
 use crate::sim::scenario::run::{Class, Failure, Golden, Played, Verdict, play};
@@ -85,6 +85,9 @@ pub struct Report {
     pub waiting: Vec<String>,
     /// What clients did, by the first word of the operation: what the judges had to look at.
     pub operations: Tallies,
+    /// How much of the workload really met: see `trial::diversity`.
+    #[serde(default)]
+    pub diversity: Measures,
     /// What happened, as text, where that was asked for.
     pub timeline: Option<String>,
     /// What the scenario's `snapshot` lines saw: name and text.
@@ -233,6 +236,7 @@ fn report(
         probes: simulated.map(|s| s.probes.clone()).unwrap_or_default(),
         waiting: played.waiting,
         operations: played.tallies,
+        diversity: played.measures,
         timeline: None,
         goldens: played.goldens,
     }

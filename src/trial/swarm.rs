@@ -1,11 +1,12 @@
 //! A swarm: many runs at the same time, each drawn from a seed, and what they came to in all.
 
+use super::diversity;
 use super::plan::Plan;
 use super::plan::mix::Mix;
 use super::report::Report;
 use super::worker::{Request, View, Workers};
 use crate::probe;
-use crate::sim::history::Tallies;
+use crate::sim::history::{Measures, Tallies};
 use crate::sim::scenario::run::{Class, Failure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,6 +46,9 @@ pub struct Summary {
     pub peak_kilobytes: u64,
     /// How often each probe was reached.
     pub probes: BTreeMap<String, u64>,
+    /// How much of the workloads really met: see `trial::diversity`.
+    #[serde(default)]
+    pub diversity: Measures,
     pub failures: Vec<FailedRun>,
 }
 
@@ -76,6 +80,7 @@ impl Summary {
         for (probe, hits) in &report.probes {
             *self.probes.entry(probe.clone()).or_default() += hits;
         }
+        add_measures(&mut self.diversity, &report.diversity);
         match &report.class {
             Some(class) => *self.failed.entry(class.clone()).or_default() += 1,
             None => self.ok += 1,
@@ -103,6 +108,7 @@ impl Summary {
         for (probe, hits) in other.probes {
             *self.probes.entry(probe).or_default() += hits;
         }
+        add_measures(&mut self.diversity, &other.diversity);
         self.failures.extend(other.failures);
         self.failures.sort_by_key(|failure| failure.seed);
     }
@@ -162,6 +168,9 @@ impl Summary {
             self.events / self.runs().max(1),
             self.peak_kilobytes / 1024
         );
+        if !self.diversity.is_empty() {
+            let _ = writeln!(text, "  diversity: {}", diversity::text(&self.diversity));
+        }
         let never = self.never_reached();
         if !never.is_empty() {
             let _ = writeln!(text, "  probes never reached: {}", never.join(", "));
@@ -191,6 +200,12 @@ impl Summary {
         }
         text.push_str("</testsuite>\n");
         text
+    }
+}
+
+fn add_measures(sum: &mut Measures, more: &Measures) {
+    for (name, number) in more {
+        *sum.entry(name.clone()).or_default() += number;
     }
 }
 

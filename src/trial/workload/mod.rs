@@ -2,11 +2,19 @@
 //!
 //! An [`Operation`] is one line of a `client` block, as text and as a value; a [`Performer`] carries operations out over
 //! one connection and fills the history. A `workload` line is short for client blocks, whose operations are drawn from
-//! the seed ([`clients`]). Reading order: this file, then a file for each workload: [`batches`].
+//! the seed ([`clients`]). Reading order: this file, [`writing`] (how batches of rows are written) and [`options`], then a
+//! file for each workload: [`batches`], [`bank`], [`dashboards`], [`churn`], [`ddl`], [`nodes`].
 
+pub mod bank;
 pub mod batches;
+pub mod churn;
+pub mod dashboards;
+pub mod ddl;
+pub mod nodes;
+pub mod options;
+pub mod writing;
 
-use super::history::Shared;
+use super::history::{History, Shared, Turn};
 use crate::host::Host;
 use crate::sim::chance::Stream;
 use crate::sim::history::Ending;
@@ -28,6 +36,11 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     Batches(batches::Operation),
+    Bank(bank::Operation),
+    Dashboards(dashboards::Operation),
+    Churn(churn::Operation),
+    Ddl(ddl::Operation),
+    Nodes(nodes::Operation),
 }
 
 impl FromStr for Operation {
@@ -39,19 +52,41 @@ impl FromStr for Operation {
         if let Some(operation) = batches::Operation::parse(verb, rest) {
             return operation.map(Operation::Batches);
         }
+        if let Some(operation) = bank::Operation::parse(verb, rest) {
+            return operation.map(Operation::Bank);
+        }
+        if let Some(operation) = dashboards::Operation::parse(verb, rest) {
+            return operation.map(Operation::Dashboards);
+        }
+        if let Some(operation) = churn::Operation::parse(verb, rest) {
+            return operation.map(Operation::Churn);
+        }
+        if let Some(operation) = ddl::Operation::parse(verb, rest) {
+            return operation.map(Operation::Ddl);
+        }
+        if let Some(operation) = nodes::Operation::parse(verb, rest) {
+            return operation.map(Operation::Nodes);
+        }
         Err(format!("unknown operation \"{verb}\", expected one of: {}", forms()))
     }
 }
 
 /// The forms of all operations.
 fn forms() -> String {
-    batches::FORMS.join(" | ")
+    let all: [&[&str]; 6] =
+        [&batches::FORMS, &bank::FORMS, &dashboards::FORMS, &churn::FORMS, &ddl::FORMS, &nodes::FORMS];
+    all.concat().join(" | ")
 }
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Operation::Batches(operation) => operation.fmt(f),
+            Operation::Bank(operation) => operation.fmt(f),
+            Operation::Dashboards(operation) => operation.fmt(f),
+            Operation::Churn(operation) => operation.fmt(f),
+            Operation::Ddl(operation) => operation.fmt(f),
+            Operation::Nodes(operation) => operation.fmt(f),
         }
     }
 }
@@ -61,6 +96,10 @@ impl Operation {
     pub fn again(&self, number: u32) -> Option<Operation> {
         match self {
             Operation::Batches(operation) => Some(Operation::Batches(operation.again(number))),
+            Operation::Bank(operation) => Some(Operation::Bank(operation.again(number))),
+            Operation::Churn(operation) => Some(Operation::Churn(operation.again(number))),
+            Operation::Ddl(operation) => operation.again(number).map(Operation::Ddl),
+            Operation::Dashboards(_) | Operation::Nodes(_) => Some(self.clone()),
         }
     }
 }
@@ -69,17 +108,25 @@ impl Operation {
 pub fn clients(spec: &WorkloadSpec, chance: &mut Stream) -> Result<Vec<ClientBlock>, String> {
     match spec.name.as_str() {
         "batches" => Ok(batches::Options::from_spec(spec)?.clients(chance)),
-        other => Err(format!("unknown workload \"{other}\", expected: batches")),
+        "bank" => Ok(bank::Options::from_spec(spec)?.clients(chance)),
+        "dashboards" => Ok(dashboards::Options::from_spec(spec)?.clients(chance)),
+        "churn" => Ok(churn::Options::from_spec(spec)?.clients(chance)),
+        "ddl" => Ok(ddl::Options::from_spec(spec)?.clients(chance)),
+        "nodes" => Ok(nodes::Options::from_spec(spec)?.clients(chance)),
+        other => Err(format!("unknown workload \"{other}\", expected: {}", NAMES.join(", "))),
     }
 }
 
 /// All workloads.
-pub const NAMES: [&str; 1] = ["batches"];
+pub const NAMES: [&str; 6] = ["batches", "bank", "dashboards", "churn", "ddl", "nodes"];
 
 /// The statement that makes the table of a workload; `None` if it needs none.
 pub fn schema(workload: &str, table: &str) -> Option<String> {
     let columns = match workload {
         "batches" => batches::COLUMNS,
+        "bank" => bank::COLUMNS,
+        "dashboards" => dashboards::COLUMNS,
+        "churn" => churn::COLUMNS,
         _ => return None,
     };
     Some(format!("CREATE TABLE {table} ({columns})"))
@@ -88,29 +135,44 @@ pub fn schema(workload: &str, table: &str) -> Option<String> {
 /// The column that a workload's hypertable may be partitioned by besides its time; `None` if it is no hypertable.
 pub fn space_column(workload: &str) -> Option<&'static str> {
     match workload {
-        "batches" => Some("device"),
+        "batches" | "dashboards" | "churn" => Some("device"),
+        "bank" => Some("account"),
         _ => None,
     }
+}
+
+/// Statements that make what a workload needs besides its table.
+pub fn companions(workload: &str, table: &str) -> Vec<String> {
+    if workload == "dashboards" { dashboards::companions(table) } else { vec![] }
 }
 
 /// A statement that writes something into a workload's table which its judges know how to take; `None` if there is none.
 pub fn fresh_write(workload: &str, table: &str) -> Option<String> {
     match workload {
         "batches" => Some(batches::fresh_write(table)),
+        "bank" => Some(bank::fresh_write(table)),
+        "dashboards" => Some(dashboards::fresh_write(table)),
+        // Of churn there is none: a second try of one that went through unheard would violate the table's key.
         _ => None,
     }
 }
 
 /// Carries out the operations of one client.
 pub struct Performer {
+    /// The client's.
+    name: String,
     host: Host,
     session: Box<dyn Session>,
     history: Shared,
 }
 
 impl Performer {
-    pub fn new(host: Host, session: Box<dyn Session>, history: Shared) -> Performer {
-        Performer { host, session, history }
+    pub fn new(name: &str, host: Host, session: Box<dyn Session>, history: Shared) -> Performer {
+        Performer { name: name.to_string(), host, session, history }
+    }
+
+    fn remember(&self, note: impl FnOnce(&mut History)) {
+        note(&mut self.history.lock().expect("no client panics while it holds the lock"));
     }
 
     /// Runs one statement; the error says what a client may conclude.
@@ -121,8 +183,7 @@ impl Performer {
             Ok(Err(refusal)) => refusal,
             Err(_) => {
                 self.session.hang_up();
-                let message = format!("no answer within {STATEMENT_TIMEOUT:?}");
-                Refusal { code: None, message, ending: Ending::Unknown }
+                no_answer()
             }
         };
         if refusal.code.as_deref() == Some(crate::error::codes::CANNOT_CONNECT.as_str()) {
@@ -139,11 +200,24 @@ impl Performer {
 #[async_trait]
 impl Client for Performer {
     async fn perform(&mut self, operation: &str) -> Done {
-        match operation.parse::<Operation>() {
+        let invoked = self.now();
+        let done = match operation.parse::<Operation>() {
             Ok(Operation::Batches(operation)) => operation.perform(self).await,
+            Ok(Operation::Bank(operation)) => operation.perform(self).await,
+            Ok(Operation::Dashboards(operation)) => operation.perform(self).await,
+            Ok(Operation::Churn(operation)) => operation.perform(self).await,
+            Ok(Operation::Ddl(operation)) => operation.perform(self).await,
+            Ok(Operation::Nodes(operation)) => operation.perform(self).await,
             Err(message) => Done { ending: Ending::Failed, text: message },
-        }
+        };
+        let (client, completed, ok) = (self.name.clone(), self.now(), done.ending == Ending::Ok);
+        self.remember(|history| history.turns.push(Turn { client, invoked, completed, ok }));
+        done
     }
+}
+
+fn no_answer() -> Refusal {
+    Refusal { code: None, message: format!("no answer within {STATEMENT_TIMEOUT:?}"), ending: Ending::Unknown }
 }
 
 /// The rows of an answer; none for a statement without any.
