@@ -106,7 +106,9 @@ fn out_of_bounds(question: &Question, came: &[Vec<String>], least: &[Vec<Cell>],
             }
             _ => most,
         };
-        let stranger = came.iter().find(|line| !all.iter().any(|known| matches(&[line.to_vec()], &[known.clone()])));
+        let stranger = came
+            .iter()
+            .find(|line| !all.iter().any(|known| matches(std::slice::from_ref(line), std::slice::from_ref(known))));
         return stranger.map(|line| format!("{line:?} is nobody's"));
     };
     let counts = |lines: &[Vec<Cell>]| -> BTreeMap<Vec<String>, i64> {
