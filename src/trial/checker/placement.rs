@@ -6,7 +6,7 @@
 
 use super::{ChunkRow, FinalState, HypertableRow, Violation};
 use crate::chunk::dimension::{Dimension, DimensionKind, coordinate_bounds};
-use crate::chunk::slice::{Slice, closed_starts, open_slice};
+use crate::chunk::slice::{Slice, closed_slice, open_slice};
 use crate::sim::history::Ending;
 use crate::trial::history::History;
 use std::collections::BTreeSet;
@@ -81,8 +81,10 @@ fn is_open_slice(dimension: &Dimension, interval: i64, slice: &Slice) -> bool {
 /// The number of slices only grows (`attach_data_node`), and new ones are cut around those that are there: each bound is
 /// one of some number of slices up to now's.
 fn is_closed_slice(partitions: u16, slice: &Slice) -> bool {
-    let bounds: BTreeSet<i64> = (1..=partitions).flat_map(closed_starts).chain([i64::MAX]).collect();
-    slice.start < slice.end && bounds.contains(&slice.start) && bounds.contains(&slice.end)
+    let is_bound = |at: i64| (1..=partitions).any(|count| closed_slice(at, count).start == at);
+    slice.start < slice.end
+        && (slice.start == i64::MIN || is_bound(slice.start))
+        && (slice.end == i64::MAX || is_bound(slice.end))
 }
 
 #[cfg(test)]
@@ -126,6 +128,13 @@ mod tests {
         assert_eq!(found(|state| state.chunks[1].cube.0[0].start += 1), 1);
         assert_eq!(found(|state| state.chunks[1].cube.0[1].start = 5), 1);
         assert_eq!(found(|state| state.chunks[1].cube.0[0].end += DAY), 1);
+    }
+
+    #[test]
+    fn a_hash_slice_has_bounds_of_some_number_of_slices_up_to_now() {
+        let third = closed_slice(i64::from(i32::MAX) / 2, 3);
+        assert!(is_closed_slice(3, &third) && is_closed_slice(4, &third) && !is_closed_slice(2, &third));
+        assert!(is_closed_slice(1, &Slice::ALL));
     }
 
     #[test]
