@@ -56,5 +56,8 @@ impl fmt::Display for Tally {
     }
 }
 
+/// Numbers of a run by name.
+pub type Measures = BTreeMap<String, u64>;
+
 /// By the first word of the operation: `insert`, `read`, ….
 pub type Tallies = BTreeMap<String, Tally>;

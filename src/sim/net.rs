@@ -107,6 +107,11 @@ impl Network {
         self.with(State::heal);
     }
 
+    /// Whether nothing is wrong with any link.
+    pub fn is_whole(&self) -> bool {
+        self.with(|state| state.is_whole())
+    }
+
     /// Something that was due has happened.
     pub fn happen(&self, due: Due) {
         self.with(|state| match due {

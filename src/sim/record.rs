@@ -235,8 +235,13 @@ impl Event {
                 | Event::Tailed { .. }
                 | Event::SyncLied { .. }
                 | Event::SyncFailed { .. }
-                | Event::Clock { .. }
-        ) || matches!(self, Event::Disk { faults, .. } if faults != WELL)
+        ) || matches!(self, Event::Clock { fault, .. } if *fault != ClockFault::Correct)
+            || matches!(self, Event::Disk { faults, .. } if faults != WELL)
+    }
+
+    fn ends_fault(&self) -> bool {
+        matches!(self, Event::Started { .. } | Event::Resumed { .. } | Event::Mended { .. } | Event::Healed)
+            || matches!(self, Event::Disk { faults, .. } if faults == WELL)
     }
 }
 
@@ -356,6 +361,7 @@ struct Log {
     fingerprint: Fingerprint,
     events: u64,
     faults: u64,
+    last_trouble: Duration,
     last: VecDeque<Moment>,
     keep: usize,
     closed: bool,
@@ -368,6 +374,7 @@ impl Recorder {
             fingerprint: Fingerprint::default(),
             events: 0,
             faults: 0,
+            last_trouble: Duration::ZERO,
             last: VecDeque::new(),
             keep,
             closed: false,
@@ -385,6 +392,9 @@ impl Recorder {
         event.hash(&mut log.fingerprint);
         log.events += 1;
         log.faults += u64::from(event.is_fault());
+        if event.is_fault() || event.ends_fault() {
+            log.last_trouble = at;
+        }
         if log.keep == 0 {
             return;
         }
@@ -410,6 +420,11 @@ impl Recorder {
     /// How many of them were faults.
     pub fn faults(&self) -> u64 {
         self.log().faults
+    }
+
+    /// When the nemesis last did something, or something that it did ended.
+    pub fn last_trouble(&self) -> Duration {
+        self.log().last_trouble
     }
 
     pub fn kept(&self) -> Vec<Moment> {

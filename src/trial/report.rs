@@ -9,7 +9,7 @@ use super::worker::{Request, View, Workers};
 use crate::error::Result;
 pub use crate::sabotage::Sabotage;
 use crate::sim::WorldConfig;
-use crate::sim::history::Tallies;
+use crate::sim::history::{Measures, Tallies};
 use crate::sim::picture::{KEEP_EVENTS, Options, Picture, page, timeline};
 use crate::sim::scenario::machines::Simulated;
 use crate::sim::scenario::run::{Class, Failure, Golden, Played, Verdict, play};
@@ -64,6 +64,9 @@ pub struct Report {
     pub waiting: Vec<String>,
     /// What clients did, by the first word of the operation: what the judges had to look at.
     pub operations: Tallies,
+    /// How much of the workload really met: see `trial::diversity`.
+    #[serde(default)]
+    pub diversity: Measures,
     /// What happened, as text, where that was asked for.
     pub timeline: Option<String>,
     /// What happened within a time, where that was asked for.
@@ -218,6 +221,7 @@ fn report(
         sabotage: simulated.map(|s| s.sabotage.clone()).unwrap_or_default(),
         waiting: played.waiting,
         operations: played.tallies,
+        diversity: played.measures,
         timeline: None,
         surroundings: None,
         goldens: played.goldens,

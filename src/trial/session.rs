@@ -8,6 +8,9 @@ use crate::wire::client::{Address, Connection, error_of};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::SinkExt;
+use futures::future::{Either, select};
+use std::convert::Infallible;
+use std::future::pending;
 use std::pin::pin;
 use std::time::Duration;
 use tokio_postgres::SimpleQueryMessage;
@@ -60,6 +63,22 @@ impl Session for Database {
         match host.timeout(STATEMENT_TIMEOUT, self.execute(sql)).await {
             Ok(result) => result,
             Err(_) => Err(refusal(&Error::new(codes::CONNECTION_FAILURE, NO_ANSWER), Ending::Unknown)),
+        }
+    }
+
+    async fn run_until_cancelled(&mut self, text: &str, patience: Duration) -> Result<Output, Refusal> {
+        let (host, canceller) = (self.host.clone(), self.connection.as_ref().map(Connection::canceller));
+        let cancel = async {
+            host.sleep(patience).await;
+            if let Some(canceller) = canceller {
+                // A request that does not arrive cancels nothing; the statement has its answer all the same.
+                let _ = canceller.cancel().await;
+            }
+            pending::<Infallible>().await
+        };
+        match select(self.run(text), pin!(cancel)).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right((never, _)) => match never {},
         }
     }
 

@@ -1,11 +1,12 @@
 //! A swarm: many runs at the same time, each drawn from a seed, and what they came to in all.
 
 use super::coverage::Coverage;
+use super::diversity;
 use super::plan::Plan;
 use super::plan::mix::Mix;
 use super::report::Report;
 use super::worker::{Request, View, Workers};
-use crate::sim::history::Tallies;
+use crate::sim::history::{Measures, Tallies};
 use crate::sim::scenario::run::{Class, Failure};
 use crate::sim::world::Fires;
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,9 @@ pub struct Summary {
     /// How often each point of buggify was reached, and fired.
     #[serde(default)]
     pub buggify: BTreeMap<String, Fires>,
+    /// How much of the workloads really met: see `trial::diversity`.
+    #[serde(default)]
+    pub diversity: Measures,
     pub failures: Vec<FailedRun>,
 }
 
@@ -85,6 +89,7 @@ impl Summary {
         self.peak_kilobytes = self.peak_kilobytes.max(report.peak_kilobytes.unwrap_or_default());
         add_tallies(&mut self.operations, &report.operations);
         self.cover(&report.probes, &report.buggify);
+        add_measures(&mut self.diversity, &report.diversity);
         match &report.class {
             Some(class) => *self.failed.entry(class.clone()).or_default() += 1,
             None => self.ok += 1,
@@ -111,6 +116,7 @@ impl Summary {
         self.fingerprints = self.fingerprints.wrapping_add(other.fingerprints);
         self.peak_kilobytes = self.peak_kilobytes.max(other.peak_kilobytes);
         self.cover(&other.probes, &other.buggify);
+        add_measures(&mut self.diversity, &other.diversity);
         self.failures.extend(other.failures);
         self.failures.sort_by_key(|failure| failure.seed);
     }
@@ -175,6 +181,9 @@ impl Summary {
             self.events / self.runs().max(1),
             self.peak_kilobytes / 1024
         );
+        if !self.diversity.is_empty() {
+            let _ = writeln!(text, "  diversity: {}", diversity::text(&self.diversity));
+        }
         text.push_str(&self.coverage().never_reached());
         text
     }
@@ -201,6 +210,12 @@ impl Summary {
         }
         text.push_str("</testsuite>\n");
         text
+    }
+}
+
+fn add_measures(sum: &mut Measures, more: &Measures) {
+    for (name, number) in more {
+        *sum.entry(name.clone()).or_default() += number;
     }
 }
 

@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("access", &["host", "sql", "chunk", "wire", "engine", "catalog", "session"]),
     ("node", &["host", "wire", "engine", "catalog", "access"]),
     ("sim", &["host"]),
-    ("trial", &["host", "wire", "node", "sim"]),
+    ("trial", &["host", "chunk", "sql", "wire", "node", "sim"]),
     ("cli", &["host", "wire", "node", "sim", "trial"]),
 ];
 

@@ -191,6 +191,21 @@ const VIEWS: &[View] = &[
     },
     View {
         schema: OURS,
+        name: "slices",
+        columns: &[
+            column("hypertable_schema", Type::NAME),
+            column("hypertable_name", Type::NAME),
+            column("chunk_schema", Type::NAME),
+            column("chunk_name", Type::NAME),
+            column("dimension_number", Type::INT8),
+            column("column_name", Type::NAME),
+            column("range_start", Type::INT8),
+            column("range_end", Type::INT8),
+        ],
+        fill: slices,
+    },
+    View {
+        schema: OURS,
         name: "decisions",
         columns: &[column("gid", Type::TEXT), column("participants", Type::NAME_ARRAY)],
         fill: decisions,
@@ -388,6 +403,23 @@ fn node_health(source: &Source<'_>, rows: &mut Rows) {
             Cell::Bool(source.cluster.nodes.is_up(&node.name)),
             count(source.state.chunks.values().filter(holds).count()),
         ]);
+    }
+}
+
+/// What each chunk covers in each dimension, in coordinates; NULL where it is open.
+fn slices(source: &Source<'_>, rows: &mut Rows) {
+    let bound = |coordinate: i64| match coordinate {
+        i64::MIN | i64::MAX => Cell::Null,
+        coordinate => Cell::Int(coordinate),
+    };
+    for chunk in source.state.chunks.values() {
+        let Some(table) = source.state.hypertables.get(&chunk.hypertable) else { continue };
+        for (at, (dimension, slice)) in table.dimensions.iter().zip(&chunk.cube.0).enumerate() {
+            let ([schema, name], [chunk_schema, chunk_name]) = (qualified(&table.name), qualified(&chunk.table));
+            let column = Cell::text(&dimension.column);
+            let (start, end) = (bound(slice.start), bound(slice.end));
+            rows.push(vec![schema, name, chunk_schema, chunk_name, count(at + 1), column, start, end]);
+        }
     }
 }
 

@@ -196,6 +196,11 @@ impl State {
         self.resume();
     }
 
+    /// Whether nothing is wrong with any link.
+    pub fn is_whole(&self) -> bool {
+        self.links.values().all(|link| link.troubles.is_whole())
+    }
+
     pub fn link(&mut self, from: NodeIndex, to: NodeIndex) -> &mut Link {
         let State { links, hosts, seed, .. } = self;
         links.entry((from, to)).or_insert_with(|| {

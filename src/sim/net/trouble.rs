@@ -43,6 +43,10 @@ impl Troubles {
         self.0.clear();
     }
 
+    pub fn is_whole(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn is_cut(&self) -> bool {
         self.0.values().any(|trouble| matches!(trouble, Trouble::Cut))
     }

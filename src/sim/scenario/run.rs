@@ -7,7 +7,7 @@ use super::stage::{Purpose, Stage, Subject, Vocabulary};
 use super::{Action, How, Record, Scenario, Step};
 use crate::sim::chance;
 use crate::sim::checker::Violation;
-use crate::sim::history::{Ending, Tallies};
+use crate::sim::history::{Ending, Measures, Tallies};
 use crate::sim::record::Event;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -101,12 +101,14 @@ pub struct Played {
     pub waiting: Vec<String>,
     /// What the clients were told.
     pub tallies: Tallies,
+    /// See `Subject::measures`.
+    pub measures: Measures,
 }
 
 impl Played {
     /// A run that ended before its first step.
     pub fn without_steps(verdict: Verdict) -> Played {
-        Played { verdict, goldens: vec![], waiting: vec![], tallies: Tallies::default() }
+        Played { verdict, goldens: vec![], waiting: vec![], tallies: Tallies::default(), measures: Measures::new() }
     }
 }
 
@@ -162,7 +164,8 @@ pub async fn play(
         verdict = Verdict::Failed { line, failure: format!("the nemesis failed: {error}").into() };
     }
     let (waiting, tallies) = (player.stage.waiting(), player.clients.tallies());
-    Played { verdict, waiting, goldens: player.goldens, tallies }
+    let measures = player.subject.measures();
+    Played { verdict, waiting, goldens: player.goldens, tallies, measures }
 }
 
 struct Player<'a> {

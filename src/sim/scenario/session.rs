@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, MakeConnection};
 use std::fmt;
 use std::future::{Ready, ready};
+use std::time::Duration;
 
 /// What a statement gave: rows as text, or the number of rows that it touched.
 pub type Output = DBOutput<DefaultColumnType>;
@@ -35,6 +36,13 @@ impl std::error::Error for Refusal {}
 #[async_trait]
 pub trait Session: Send {
     async fn run(&mut self, text: &str) -> Result<Output, Refusal>;
+
+    /// The same; but if there is no answer within `patience`, the system is asked to give up what it does, and answers
+    /// then. A system that cannot be asked goes on.
+    async fn run_until_cancelled(&mut self, text: &str, patience: Duration) -> Result<Output, Refusal> {
+        let _ = patience;
+        self.run(text).await
+    }
 
     /// Gives up the connection, and with it what was under way on it; the next statement connects anew.
     fn hang_up(&mut self);

@@ -5,7 +5,7 @@ use super::{ClientBlock, Nemesis, WorkloadSpec, WorldKind};
 use crate::host::Host;
 use crate::sim::chance::Stream;
 use crate::sim::checker::Violation;
-use crate::sim::history::Ending;
+use crate::sim::history::{Ending, Measures};
 use crate::sim::record::Recorder;
 use async_trait::async_trait;
 use std::ops::RangeInclusive;
@@ -57,6 +57,12 @@ pub trait Stage: Send + Sync {
     /// Looks back, when the story is over. Errors: something that the nemesis did in the background went wrong.
     async fn finish(&mut self) -> Result<(), String> {
         Ok(())
+    }
+
+    /// Since when, from the start of the run, no fault has been in force; `None` if one is, or if nobody knows. Wrong
+    /// clocks do not count.
+    fn calm_since(&self) -> Option<Duration> {
+        None
     }
 
     /// The run's event log; only a simulation has one.
@@ -111,6 +117,11 @@ pub trait Subject: Send {
 
     /// Looks at the system and lets the named judges speak. Errors: it cannot be looked at.
     async fn judge(&mut self, stage: &dyn Stage, checkers: &[String]) -> Result<Vec<Violation>, String>;
+
+    /// Numbers about the run, of which those of many runs can be added up: how much there was for judges to see.
+    fn measures(&self) -> Measures {
+        Measures::new()
+    }
 
     /// Something to be kept as a golden, as text.
     async fn snapshot(&mut self, stage: &dyn Stage, what: &str) -> Result<String, String>;

@@ -392,6 +392,13 @@ impl World {
         }
     }
 
+    /// Since when (from the start of the run) every machine has been up and every link whole; `None` if not all are now.
+    /// Clocks may be wrong.
+    pub fn calm_since(&self) -> Option<Duration> {
+        let up = lock(&self.0.nodes).values().all(|node| node.running.as_ref().is_some_and(|process| !process.paused));
+        (up && self.0.network.is_whole()).then(|| self.0.recorder.last_trouble())
+    }
+
     pub fn set_clock(&self, name: &str, fault: ClockFault) {
         let now = self.true_utc_micros();
         self.on(name, |node| {

@@ -1,4 +1,4 @@
-//! A transaction's rows are all there or none, on all nodes, also to concurrent readers; nothing is there twice.
+//! A transaction's rows are all there or none, on all nodes, also to concurrent readers.
 
 use super::{FinalState, Violation};
 use crate::trial::history::{History, Read};
@@ -14,14 +14,12 @@ pub fn check(history: &History, state: &FinalState) -> Vec<Violation> {
 }
 
 fn broken<'a>(table: &'a str, read: &'a Read, who: &'a str) -> impl Iterator<Item = Violation> + 'a {
-    read.seen.iter().filter(|seen| seen.rows != seen.expected || seen.distinct != seen.expected).map(move |seen| {
-        Violation {
-            checker: NAME,
-            evidence: format!(
-                "{who} (from {} to {} us) saw {} rows ({} different) of batch {}.{} of {table}, which has {}",
-                read.invoked, read.completed, seen.rows, seen.distinct, seen.writer, seen.number, seen.expected
-            ),
-        }
+    read.seen.iter().filter(|seen| seen.distinct != seen.expected).map(move |seen| Violation {
+        checker: NAME,
+        evidence: format!(
+            "{who} (from {} to {} us) saw {} rows ({} different) of batch {}.{} of {table}, which has {}",
+            read.invoked, read.completed, seen.rows, seen.distinct, seen.writer, seen.number, seen.expected
+        ),
     })
 }
 
@@ -43,12 +41,7 @@ mod tests {
         let found = check(&History::default(), &read(2, 2));
         assert_eq!(found.len(), 1);
         assert!(found[0].evidence.contains("2 rows (2 different) of batch 1.2 of t, which has 4"));
-    }
-
-    #[test]
-    fn a_duplicated_row_is_found() {
-        assert_eq!(check(&History::default(), &read(5, 4)).len(), 1);
-        assert_eq!(check(&History::default(), &read(4, 3)).len(), 1);
+        assert_eq!(check(&History::default(), &read(4, 3)).len(), 1, "one twice and one not");
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! What was acknowledged stays; what was refused never appears; nobody sees what nobody wrote.
+//! What was acknowledged stays, on every replica of its chunk; what was refused never appears.
 
+use super::homes::home;
 use super::{FinalState, Violation};
 use crate::sim::history::Ending;
 use crate::trial::history::{Batch, History, Read};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const NAME: &str = "durability";
 
@@ -17,6 +18,7 @@ pub fn check(history: &History, state: &FinalState) -> Vec<Violation> {
         if let Some(read) = state.reads.get(table) {
             judge(table, &written, read, "the final read", &mut found);
         }
+        replicas(table, &batches.written, state, &mut found);
     }
     found
 }
@@ -42,25 +44,57 @@ fn judge(table: &str, batches: &BTreeMap<(u32, u32), &Batch>, read: &Read, who: 
             _ => {}
         }
     }
-    for key in seen.keys().filter(|key| !batches.contains_key(key)) {
-        violation(format!(
-            "{who} at {} us shows batch {}.{} of {table}, which nobody wrote",
-            read.invoked, key.0, key.1
-        ));
+}
+
+/// Every acknowledged row is on each data node that holds its chunk, and no refused one on any.
+fn replicas(table: &str, batches: &[Batch], state: &FinalState, found: &mut Vec<Violation>) {
+    let Some(hypertable) = state.hypertables.iter().find(|hypertable| hypertable.name == table) else { return };
+    let mut violation = |evidence: String| found.push(Violation { checker: NAME, evidence });
+    let mut held = BTreeMap::new();
+    for (node, chunk, replica) in state.replicas(table) {
+        let Some(rows) = replica.tagged() else { continue };
+        let rows: BTreeSet<(i64, u32, u32)> = rows.iter().map(|row| (row.writer, row.number, row.row)).collect();
+        held.insert((node.name.as_str(), chunk.table.as_str()), rows);
+    }
+    for batch in batches {
+        let (writer, number) = (batch.writer, batch.number);
+        for row in &batch.content {
+            let key = (row.writer, row.number, row.row);
+            let name = format!("row {} of batch {writer}.{number} of {table}", row.row);
+            match batch.ending {
+                Ending::Ok => {
+                    let Some(chunk) = home(state, hypertable, row) else {
+                        violation(format!("{name} was acknowledged at {} us and has no chunk", batch.completed));
+                        continue;
+                    };
+                    for node in &chunk.nodes {
+                        if held.get(&(node.as_str(), chunk.table.as_str())).is_some_and(|rows| !rows.contains(&key)) {
+                            violation(format!(
+                                "{name}, acknowledged at {} us, is not in {} on {node}",
+                                batch.completed, chunk.table
+                            ));
+                        }
+                    }
+                }
+                Ending::Failed => {
+                    for ((node, chunk), _) in held.iter().filter(|(_, rows)| rows.contains(&key)) {
+                        violation(format!("{name}, which was refused, is in {chunk} on {node}"));
+                    }
+                }
+                Ending::Unknown => {}
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::made_up::{self, batch, row};
     use super::*;
-    use crate::trial::history::{Batches, Seen};
+    use crate::trial::history::Seen;
 
     fn history(ending: Ending) -> History {
-        let batch = Batch { writer: 0, number: 0, rows: 2, ending, invoked: 10, completed: 20 };
-        History {
-            batches: [("t".to_string(), Batches { written: vec![batch], reads: vec![] })].into(),
-            ..History::default()
-        }
+        made_up::history(vec![batch(0, ending, 10, 20)])
     }
 
     fn state(invoked: u64, numbers: &[u32]) -> FinalState {
@@ -89,7 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn a_phantom_is_found() {
-        assert_eq!(check(&history(Ending::Ok), &state(30, &[0, 7])).len(), 1);
+    fn a_row_that_one_replica_lost_is_found() {
+        let mut state = made_up::state(&[row(0, 0), row(0, 1)]);
+        assert!(check(&history(Ending::Ok), &state).is_empty());
+        state.nodes[1].tables[1].rows.clear();
+        let found = check(&history(Ending::Ok), &state);
+        assert!(found.len() == 1 && found[0].evidence.contains("is not in c1 on node1"), "{found:?}");
+        assert_eq!(check(&history(Ending::Failed), &state).len(), 3, "of a refused one nothing may be there");
+        state.chunks.remove(1);
+        assert!(check(&history(Ending::Ok), &state)[0].evidence.contains("has no chunk"));
     }
 }

@@ -77,11 +77,19 @@ impl Plan {
             buggify: active_points(seed, mix.buggify_percent),
             checkers: mix.checkers.clone(),
         };
+        let mut idle = true;
         for (number, workload) in mix.workloads.iter().enumerate() {
             let mut chance = chance::stream(seed, &format!("plan/workload/{}/{number}", workload.name));
-            if percent(&mut chance, workload.chance_percent) {
+            // A run without any work would prove nothing: then the first one is in.
+            let drawn = percent(&mut chance, workload.chance_percent);
+            if drawn {
                 plan.add_workload(mix, workload, during_ms, &mut chance)?;
             }
+            idle &= !drawn || plan.clients.is_empty();
+        }
+        if let (true, Some(workload)) = (idle, mix.workloads.first()) {
+            let mut chance = chance::stream(seed, &format!("plan/workload/{}", workload.name));
+            plan.add_workload(mix, workload, during_ms, &mut chance)?;
         }
         for (number, fault) in mix.faults.iter().enumerate() {
             let mut chance = chance::stream(seed, &format!("plan/fault/{number}"));
@@ -111,7 +119,16 @@ impl Plan {
             workload.options.iter().map(|(key, range)| (key.clone(), draw(chance, range).to_string())).collect()
         };
         let mut options = drawn(chance);
-        options.push(("table".to_string(), name.clone()));
+        if workload.name == "nodes" {
+            // An operator has no table, but servers to add and everybody's tables to attach them to.
+            let hypertables = self.tables.iter().filter(|table| workload::space_column(&table.workload).is_some());
+            let hypertables: Vec<&str> = hypertables.map(|table| table.name.as_str()).collect();
+            options.push(("first".to_string(), self.data.to_string()));
+            options.push(("count".to_string(), self.spare.to_string()));
+            options.push(("tables".to_string(), hypertables.join(",")));
+        } else {
+            options.push(("table".to_string(), name.clone()));
+        }
         let spec = WorkloadSpec { name: workload.name.clone(), options };
         let mut clients = workload::clients(&spec, chance)?;
         clients.iter_mut().for_each(|client| spread(client, during_ms, chance));
@@ -215,9 +232,13 @@ impl Table {
             return format!("\nstatement ok\n{schema}\n");
         };
         let name = quote_identifier(&self.name);
+        let companions: String = workload::companions(&self.workload, &self.name)
+            .iter()
+            .map(|statement| format!("\nstatement ok\n{statement}\n"))
+            .collect();
         format!(
             "\nstatement ok\n{schema}\n\nstatement ok\nSELECT create_distributed_hypertable('{name}', 'time', '{space}', \
-             number_partitions => {}, chunk_time_interval => INTERVAL '{} hours', replication_factor => {})\n",
+             number_partitions => {}, chunk_time_interval => INTERVAL '{} hours', replication_factor => {})\n{companions}",
             self.partitions, self.interval_hours, self.replication
         )
     }

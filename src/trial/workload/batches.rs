@@ -3,13 +3,16 @@
 //!
 //! The table is the scenario's: `(time timestamptz, device text, writer int, batch int, row int, rows int)`.
 
+use super::options::{self, Number};
+use super::writing::{AGAIN, Place, Way, Writing, identity};
 use super::{Performer, rows};
 use crate::sim::chance::Stream;
 use crate::sim::history::Ending;
-use crate::sim::scenario::session::Refusal;
 use crate::sim::scenario::stage::Done;
 use crate::sim::scenario::{ClientBlock, Timed, WorkloadSpec};
-use crate::trial::history::{Batch, Read, Seen};
+use crate::trial::history::{Read, Seen};
+use crate::trial::question;
+use crate::units::{duration, exact};
 use rand::Rng;
 use std::fmt;
 use std::time::Duration;
@@ -26,44 +29,53 @@ pub fn fresh_write(table: &str) -> String {
     )
 }
 
-/// Batches that are written because none of the others came off are numbered from here.
-const AGAIN: u32 = 1_000_000;
+/// Devices of a table.
+pub const DEVICES: u32 = 40;
 
-pub const FORMS: [&str; 5] = [
+/// Rows of one wide batch.
+const WIDE_ROWS_MAX: u32 = 10_000;
+
+pub const FORMS: [&str; 6] = [
     "insert TABLE WRITER.BATCH TIME/DEVICE…",
     "insert-block TABLE WRITER.BATCH TIME/DEVICE…",
     "rollback TABLE WRITER.BATCH TIME/DEVICE…",
     "copy TABLE WRITER.BATCH TIME/DEVICE…",
     "read TABLE",
+    "copy-wide TABLE WRITER.BATCH TIME/DEVICE ROWS STEP",
 ];
-
-/// How a batch gets into the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// One INSERT.
-    Insert,
-    /// BEGIN, two INSERTs of about half of the rows each, COMMIT.
-    Block,
-    /// As a block, with ROLLBACK in the end.
-    Rollback,
-    /// One COPY.
-    Copy,
-}
 
 const WAYS: [(&str, Way); 4] =
     [("insert", Way::Insert), ("insert-block", Way::Block), ("rollback", Way::Rollback), ("copy", Way::Copy)];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    Write { way: Way, table: String, writer: u32, number: u32, rows: Vec<Row> },
-    Read { table: String },
+    Write {
+        way: Way,
+        table: String,
+        writer: u32,
+        number: u32,
+        rows: Vec<Row>,
+    },
+    /// `count` rows by COPY, each a `step` later than the one before it and of the next device.
+    Wide {
+        table: String,
+        writer: u32,
+        number: u32,
+        first: Row,
+        count: u32,
+        step: Duration,
+    },
+    Read {
+        table: String,
+    },
 }
 
-/// Where a row lies: its time (a date, or a date and time of UTC) and its device.
+/// Where a row lies: its time (a date, or a date and time of UTC) and its device; and its value, if it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub time: String,
     pub device: u32,
+    pub value: Option<i64>,
 }
 
 impl Operation {
@@ -75,18 +87,28 @@ impl Operation {
                 _ => Err(format!("expected: {}", FORMS[4])),
             });
         }
+        if verb == "copy-wide" {
+            let read = || {
+                let [table, name, first, count, step] = rest else { return None };
+                let (writer, number) = identity(name)?;
+                Some(Operation::Wide {
+                    table: table.to_string(),
+                    writer,
+                    number,
+                    first: Row::parse(first)?,
+                    count: count.parse().ok().filter(|count| (1..=WIDE_ROWS_MAX).contains(count))?,
+                    step: duration(step).ok()?,
+                })
+            };
+            let form = || format!("expected: {}, as copy-wide t 0.1 2023-01-02/7 300 10m", FORMS[5]);
+            return Some(read().ok_or_else(form));
+        }
         let place = WAYS.iter().position(|(word, _)| *word == verb)?;
         let write = || {
             let [table, name, rows @ ..] = rest else { return None };
-            let (writer, number) = name.split_once('.')?;
-            let rows: Option<Vec<Row>> = rows.iter().map(|row| Row::parse(row)).collect();
-            Some(Operation::Write {
-                way: WAYS[place].1,
-                table: table.to_string(),
-                writer: writer.parse().ok()?,
-                number: number.parse().ok()?,
-                rows: rows.filter(|rows| !rows.is_empty())?,
-            })
+            let (writer, number) = identity(name)?;
+            let (way, table, rows) = (WAYS[place].1, table.to_string(), Row::parse_all(rows)?);
+            Some(Operation::Write { way, table, writer, number, rows })
         };
         Some(
             write().ok_or_else(|| {
@@ -97,7 +119,7 @@ impl Operation {
 
     pub fn again(&self, number: u32) -> Operation {
         let mut again = self.clone();
-        if let Operation::Write { number: own, .. } = &mut again {
+        if let Operation::Write { number: own, .. } | Operation::Wide { number: own, .. } = &mut again {
             *own = AGAIN + number;
         }
         again
@@ -120,10 +142,31 @@ impl Operation {
 
 impl Row {
     fn parse(text: &str) -> Option<Row> {
+        let (text, value) = match text.split_once('=') {
+            Some((text, value)) => (text, Some(value.parse().ok()?)),
+            None => (text, None),
+        };
         let (time, device) = text.split_once('/')?;
-        let known = |format| chrono::NaiveDateTime::parse_from_str(time, format).is_ok();
-        let date = chrono::NaiveDate::parse_from_str(time, "%Y-%m-%d").is_ok();
-        (date || known("%Y-%m-%dT%H:%M:%S")).then_some(Row { time: time.to_string(), device: device.parse().ok()? })
+        question::micros(time)?;
+        Some(Row { time: time.to_string(), device: device.parse().ok()?, value })
+    }
+
+    /// All of them; `None` if there are none.
+    pub(super) fn parse_all(words: &[&str]) -> Option<Vec<Row>> {
+        words.iter().map(|row| Row::parse(row)).collect::<Option<Vec<Row>>>().filter(|rows| !rows.is_empty())
+    }
+
+    pub(super) fn place(&self) -> Place {
+        let time = question::micros(&self.time).expect("the line was read");
+        Place { time, place: format!("device {}", self.device), value: self.value }
+    }
+}
+
+/// `TIME/DEVICE`, or `TIME/DEVICE=VALUE`.
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.time, self.device)?;
+        self.value.iter().try_for_each(|value| write!(f, "={value}"))
     }
 }
 
@@ -133,7 +176,10 @@ impl fmt::Display for Operation {
             Operation::Write { way, table, writer, number, rows } => {
                 let (verb, _) = WAYS.iter().find(|(_, known)| known == way).expect("all ways have a word");
                 write!(f, "{verb} {table} {writer}.{number}")?;
-                rows.iter().try_for_each(|row| write!(f, " {}/{}", row.time, row.device))
+                rows.iter().try_for_each(|row| write!(f, " {row}"))
+            }
+            Operation::Wide { table, writer, number, first, count, step } => {
+                write!(f, "copy-wide {table} {writer}.{number} {first} {count} {}", exact(*step))
             }
             Operation::Read { table } => write!(f, "read {table}"),
         }
@@ -145,71 +191,18 @@ impl Operation {
         match self {
             Operation::Read { table } => read(table, performer).await,
             Operation::Write { way, table, writer, number, rows } => {
-                let count = rows.len() as u32;
-                let values: Vec<[String; 6]> = (0..)
-                    .zip(rows)
-                    .map(|(row, place): (u32, _)| {
-                        let time = format!("{}+00", place.time.replace('T', " "));
-                        let time = if place.time.contains('T') { time } else { format!("{} 00:00:00+00", place.time) };
-                        let device = format!("device {}", place.device);
-                        [time, device, writer.to_string(), number.to_string(), row.to_string(), count.to_string()]
-                    })
-                    .collect();
-                let invoked = performer.now();
-                let told = run(performer, &statements(*way, table, &values)).await;
-                let (ending, text) = match told {
-                    Ok(()) => (Ending::Ok, format!("{count} rows")),
-                    Err(refusal) => (refusal.ending, refusal.message),
-                };
-                // Nobody ever said COMMIT: it must not have happened.
-                let written = if *way == Way::Rollback { Ending::Failed } else { ending };
-                let completed = performer.now();
-                let batch =
-                    Batch { writer: *writer, number: *number, rows: count, ending: written, invoked, completed };
-                let mut history = performer.history.lock().expect("no client panics while it holds the lock");
-                history.batches.entry(table.clone()).or_default().written.push(batch);
-                Done { ending, text }
+                let places = rows.iter().map(Row::place).collect();
+                Writing { table, writer: *writer, number: *number, places }.perform(*way, performer).await
             }
-        }
-    }
-}
-
-/// Runs all statements; the outcome hangs on the last one.
-async fn run(performer: &mut Performer, statements: &[String]) -> Result<(), Refusal> {
-    let (last, before) = statements.split_last().expect("every way has a statement");
-    for sql in before {
-        if let Err(refusal) = performer.statement(sql).await {
-            // The connection goes, and with it the block.
-            performer.session.hang_up();
-            performer.session.hold(false);
-            return Err(Refusal { ending: Ending::Failed, ..refusal });
-        }
-        performer.session.hold(true);
-    }
-    let told = performer.statement(last).await.map(|_| ());
-    performer.session.hold(false);
-    told
-}
-
-fn statements(way: Way, table: &str, values: &[[String; 6]]) -> Vec<String> {
-    let literal =
-        |[time, device, numbers @ ..]: &[String; 6]| format!("('{time}', '{device}', {})", numbers.join(", "));
-    let insert = |values: &[[String; 6]]| {
-        let values: Vec<String> = values.iter().map(literal).collect();
-        format!("INSERT INTO {table} VALUES {}", values.join(", "))
-    };
-    match way {
-        Way::Insert => vec![insert(values)],
-        Way::Copy => {
-            let lines: Vec<String> = values.iter().map(|row| row.join("\t")).collect();
-            vec![format!("COPY {table} FROM STDIN\n{}", lines.join("\n"))]
-        }
-        Way::Block | Way::Rollback => {
-            let (first, rest) = values.split_at(values.len() / 2);
-            let mut all = vec!["BEGIN".to_string()];
-            all.extend([first, rest].into_iter().filter(|part| !part.is_empty()).map(insert));
-            all.push(if way == Way::Block { "COMMIT" } else { "ROLLBACK" }.to_string());
-            all
+            Operation::Wide { table, writer, number, first, count, step } => {
+                let start = question::micros(&first.time).expect("the line was read");
+                let place = |nth: u32| {
+                    let row = Row { device: (first.device % DEVICES + nth) % DEVICES, ..first.clone() };
+                    Place { time: start + i64::from(nth) * step.as_micros() as i64, ..row.place() }
+                };
+                let places = (0..*count).map(place).collect();
+                Writing { table, writer: *writer, number: *number, places }.perform(Way::Copy, performer).await
+            }
         }
     }
 }
@@ -220,8 +213,7 @@ async fn read(table: &str, performer: &mut Performer) -> Done {
         Ok(output) => {
             let read = Read { invoked, completed: performer.now(), seen: seen(&rows(output)) };
             let text = format!("{} batches", read.seen.len());
-            let mut history = performer.history.lock().expect("no client panics while it holds the lock");
-            history.batches.entry(table.to_string()).or_default().reads.push(read);
+            performer.remember(|history| history.batches.entry(table.to_string()).or_default().reads.push(read));
             Done { ending: Ending::Ok, text }
         }
         Err(refusal) => Done { ending: refusal.ending, text: refusal.message },
@@ -257,32 +249,44 @@ pub struct Options {
     pub batches: u32,
     pub readers: u32,
     pub pause_ms_max: u64,
+    /// Rows lie within so many days.
+    pub days: u32,
+    /// So many of a hundred batches are about the time that the writer has come to, as a sensor's are.
+    pub ordered_percent: u32,
+    /// So many are of the months before.
+    pub late_percent: u32,
+    /// So many are COPYs of some hundred rows.
+    pub wide_percent: u32,
+    /// Rows have a value, too.
+    pub valued: bool,
 }
 
 impl Options {
     /// Errors name the option and what was expected.
     pub fn from_spec(spec: &WorkloadSpec) -> Result<Options, String> {
-        let mut options = Options { table: "batches".into(), writers: 2, batches: 10, readers: 1, pause_ms_max: 50 };
-        for (key, value) in &spec.options {
-            let number = |max: u64| {
-                value
-                    .parse::<u64>()
-                    .ok()
-                    .filter(|n| *n <= max)
-                    .ok_or(format!("bad value in \"{key}={value}\", expected at most {max}"))
-            };
-            match key.as_str() {
-                "table" => options.table = value.clone(),
-                "writers" => options.writers = number(1000)? as u32,
-                "batches" => options.batches = number(1_000_000)? as u32,
-                "readers" => options.readers = number(1000)? as u32,
-                "pause_ms" => options.pause_ms_max = number(60_000)?,
-                _ => {
-                    let known = "table, writers, batches, readers, pause_ms";
-                    return Err(format!("unknown option \"{key}\", expected: {known}"));
-                }
-            }
-        }
+        let mut options = Options {
+            table: spec.name.clone(),
+            writers: 2,
+            batches: 10,
+            readers: 1,
+            pause_ms_max: 50,
+            days: 21,
+            ordered_percent: 0,
+            late_percent: 0,
+            wide_percent: 0,
+            valued: false,
+        };
+        let numbers: [Number<'_>; 8] = [
+            ("writers", 1_000, &mut options.writers),
+            ("batches", 1_000_000, &mut options.batches),
+            ("readers", 1_000, &mut options.readers),
+            ("pause_ms", 60_000, &mut 0),
+            ("days", 3_650, &mut options.days),
+            ("ordered", 100, &mut options.ordered_percent),
+            ("late", 100, &mut options.late_percent),
+            ("wide", 100, &mut options.wide_percent),
+        ];
+        options.pause_ms_max = options::read(spec, &mut options.table, numbers)?;
         Ok(options)
     }
 
@@ -307,23 +311,51 @@ impl Options {
     }
 
     fn write(&self, writer: u32, number: u32, chance: &mut Stream) -> Timed {
-        let rows = (0..chance.random_range(1..=6))
-            .map(|_| Row {
-                time: format!("2023-01-{:02}", chance.random_range(1..=21)),
-                device: chance.random_range(0..40),
-            })
-            .collect();
-        let way = match chance.random_range(0..10) {
-            0..5 => Way::Insert,
-            5 => Way::Copy,
-            6..9 => Way::Block,
-            _ => Way::Rollback,
+        let percent = |chance: &mut Stream, percent: u32| chance.random_range(0..100) < percent;
+        let (wide, late) = (percent(chance, self.wide_percent), percent(chance, self.late_percent));
+        let ordered = percent(chance, self.ordered_percent);
+        let days = self.days.max(1);
+        let row = |chance: &mut Stream| {
+            let day = match () {
+                () if late => -i64::from(chance.random_range(1..=60_u32)),
+                () if ordered => i64::from(number * days / self.batches.max(1)),
+                () => i64::from(chance.random_range(0..days)),
+            };
+            let value = self.valued.then(|| chance.random_range(-1_000..=1_000));
+            Row {
+                time: time(day, if self.valued { chance.random_range(0..86_400) } else { 0 }),
+                device: chance.random_range(0..DEVICES),
+                value,
+            }
         };
-        let pause = Duration::from_millis(chance.random_range(0..=self.pause_ms_max));
-        let operation = Operation::Write { way, table: self.table.clone(), writer, number, rows };
-        Timed { pause: (pause, pause), text: operation.to_string() }
+        let table = self.table.clone();
+        let operation = if wide {
+            let step = Duration::from_secs(60 * chance.random_range(1..=20));
+            let (first, count) = (Row { value: None, ..row(chance) }, chance.random_range(100..=400));
+            Operation::Wide { table, writer, number, first, count, step }
+        } else {
+            let rows = (0..chance.random_range(1..=6)).map(|_| row(chance)).collect();
+            let way = match chance.random_range(0..10) {
+                0..5 => Way::Insert,
+                5 => Way::Copy,
+                6..9 => Way::Block,
+                _ => Way::Rollback,
+            };
+            Operation::Write { way, table, writer, number, rows }
+        };
+        Timed { pause: options::pause(self.pause_ms_max, chance), text: operation.to_string() }
     }
 }
+
+/// So many days and seconds after 2023-01-01.
+pub(super) fn time(day: i64, second: i64) -> String {
+    let start = chrono::DateTime::from_timestamp(FIRST_DAY, 0).expect("a date of this century").naive_utc();
+    let time = start + chrono::TimeDelta::days(day) + chrono::TimeDelta::seconds(second);
+    time.format(if second == 0 { "%Y-%m-%d" } else { "%Y-%m-%dT%H:%M:%S" }).to_string()
+}
+
+/// 2023-01-01, in seconds since 1970.
+const FIRST_DAY: i64 = 1_672_531_200;
 
 #[cfg(test)]
 mod tests {
@@ -336,12 +368,21 @@ mod tests {
         for text in [
             "insert t 0.3 2023-01-05/7 2023-01-06T12:00:00/9",
             "rollback t 1.2 2023-01-05/7",
-            "copy t 0.0 2023-01-05/7",
+            "copy t 0.0 2023-01-05/7=-25",
+            "copy-wide t 0.0 2023-01-05/7 300 10m",
             "read t",
         ] {
             assert_eq!(text.parse::<workload::Operation>().unwrap().to_string(), text);
         }
-        for text in ["insert t 0.3", "insert t 0 2023-01-05/7", "copy t 0.1 2023-13-05/7", "read", "burn t", ""] {
+        for text in [
+            "insert t 0.3",
+            "insert t 0 2023-01-05/7",
+            "copy t 0.1 2023-13-05/7",
+            "copy-wide t 0.1 2023-01-05/7 0 10m",
+            "read",
+            "burn t",
+            "",
+        ] {
             assert!(text.parse::<workload::Operation>().unwrap_err().contains("expected"), "{text}");
         }
     }
