@@ -97,8 +97,10 @@ impl Operation {
 
     pub fn again(&self, number: u32) -> Operation {
         let mut again = self.clone();
-        if let Operation::Write { number: own, .. } = &mut again {
-            *own = AGAIN + number;
+        if let Operation::Write { way, number: own, .. } = &mut again {
+            // All ways are counted from 0: without its place a batch rolled back would bear the name of one committed.
+            let place = WAYS.iter().position(|(_, known)| known == way).expect("all ways have a word");
+            *own = AGAIN + number * WAYS.len() as u32 + place as u32;
         }
         again
     }
@@ -340,6 +342,18 @@ mod tests {
         for text in ["insert t 0.3", "insert t 0 2023-01-05/7", "copy t 0.1 2023-13-05/7", "read", "burn t", ""] {
             assert!(text.parse::<workload::Operation>().unwrap_err().contains("expected"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_tried_again_has_a_name_of_its_own_whatever_its_way() {
+        let again = |text: &str, number| match text.parse::<workload::Operation>().unwrap().again(number).unwrap() {
+            workload::Operation::Batches(Operation::Write { writer, number, .. }) => (writer, number),
+            other => panic!("{other}"),
+        };
+        let ways = ["insert", "insert-block", "rollback", "copy"].map(|way| format!("{way} t 0.1 2023-01-05/7"));
+        let names: Vec<(u32, u32)> = ways.iter().flat_map(|text| (0..3).map(|number| again(text, number))).collect();
+        let distinct: std::collections::BTreeSet<(u32, u32)> = names.iter().copied().collect();
+        assert_eq!(distinct.len(), names.len(), "{names:?}");
     }
 
     #[test]
