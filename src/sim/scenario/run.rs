@@ -326,7 +326,7 @@ impl Player<'_> {
                 }
                 return Err(Failure::found(&found));
             }
-            host.sleep(pause).await;
+            host.sleep(pause.min(deadline - host.monotonic())).await;
             // What has not converged for a while will hardly do so in the next second, and looking is costly.
             pause = (pause * 2).min(CHECK_PAUSE_MAX);
         }
