@@ -71,8 +71,18 @@ pub(super) const KINDS: [Kind; 34] = [
     kind("cut", "faults", WAY, "{from} → {to} cut"),
     kind("slowed", "faults", &[("from", 's'), ("to", 's'), ("by", 'd')], "{from} → {to} slowed by {by}"),
     kind("lossy", "faults", &[("from", 's'), ("to", 's'), ("ppm", 'n')], "{from} → {to} loses {ppm} ppm"),
-    kind("narrowed", "faults", &[("from", 's'), ("to", 's'), ("rate", 'n')], "{from} → {to} carries {rate} bytes a second"),
-    kind("tailed", "faults", &[("from", 's'), ("to", 's'), ("ppm", 'n'), ("by", 'd')], "{from} → {to} has a tail: {ppm} ppm, up to {by}"),
+    kind(
+        "narrowed",
+        "faults",
+        &[("from", 's'), ("to", 's'), ("rate", 'n')],
+        "{from} → {to} carries {rate} bytes a second",
+    ),
+    kind(
+        "tailed",
+        "faults",
+        &[("from", 's'), ("to", 's'), ("ppm", 'n'), ("by", 'd')],
+        "{from} → {to} has a tail: {ppm} ppm, up to {by}",
+    ),
     kind("mended", "faults", &[("from", 's'), ("to", 's')], "{from} → {to} mended"),
     kind("healed", "faults", &[], "network healed"),
     kind(

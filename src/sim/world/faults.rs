@@ -166,7 +166,9 @@ impl fmt::Display for Fault {
             }
             Fault::Slow { from, to, by } => write!(f, "slow {from} -> {to} by {by:?}"),
             Fault::Lose { from, to, chance } => write!(f, "lose {from} -> {to} {}%", chance * 100.0),
-            Fault::Narrow { from, to, bytes_per_second } => write!(f, "narrow {from} -> {to} to {bytes_per_second} B/s"),
+            Fault::Narrow { from, to, bytes_per_second } => {
+                write!(f, "narrow {from} -> {to} to {bytes_per_second} B/s")
+            }
             Fault::Tail { from, to, chance, by } => write!(f, "tail {from} -> {to} {}% by {by:?}", chance * 100.0),
             Fault::Heal => f.write_str("heal"),
             Fault::Recover => f.write_str("recover"),

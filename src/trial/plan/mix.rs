@@ -224,8 +224,7 @@ fn fault(rest: &[&str], line: &str) -> Result<FaultMix, Problem> {
     let form = || Problem::at(line, format!("expected: fault KIND chance=P% …, KIND one of: {}", names.join(", ")));
     let (name, rest) = rest.split_first().ok_or_else(form)?;
     let (_, kind) = FAULTS.iter().find(|(known, _)| known == name).ok_or_else(|| unknown("fault", name, &names))?;
-    let mut mix =
-        FaultMix { kind: *kind, chance_percent: 100, count: 1..=1, lasts_ms: 1_000..=5_000, by: kind.by() };
+    let mut mix = FaultMix { kind: *kind, chance_percent: 100, count: 1..=1, lasts_ms: 1_000..=5_000, by: kind.by() };
     let most = if matches!(kind.unit(), Unit::Percent) { 100 } else { 31_536_000_000 };
     for (key, value) in options(rest)? {
         match key {

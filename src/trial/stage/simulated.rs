@@ -153,9 +153,7 @@ impl SimulatedStage {
                 let nodes = self.data_nodes.iter().map(String::as_str).chain([ACCESS_NODE]);
                 world::Fault::All(nodes.map(|node| world::Fault::crash(node, Crash::PowerLoss)).collect())
             }
-            Fault::FullDisk(name, leaving_bytes) => {
-                disk(name, DiskTrouble::Full { leaving_bytes: *leaving_bytes })
-            }
+            Fault::FullDisk(name, leaving_bytes) => disk(name, DiskTrouble::Full { leaving_bytes: *leaving_bytes }),
             Fault::SlowDisk(name, by) => disk(name, DiskTrouble::Slow(*by)),
             Fault::FailingDisk(name, ppm) => disk(name, DiskTrouble::Failing(f64::from(*ppm) / 1e6)),
             Fault::Rot(name) => world::Fault::Rot { whom: whom(name) },
