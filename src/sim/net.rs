@@ -11,6 +11,8 @@
 //! | power loss | silence: an arbitrary tail of what was under way is lost, the peer learns nothing. If it writes while the machine is dark, that stalls; once the machine is back, it earns a reset | half-open connections are found by deadlines, or by keepalive |
 //! | keepalive | an end that has nothing under way and hears nothing for [`NetConfig::keepalive_idle`] after a power loss or a cut probes its peer; a machine that is back answers with a reset, and after [`NetConfig::keepalive_probes`] unanswered ones (25 s in all) the stream ends as if reset (Linux calls it timed out) | a server lets go of what a lost client held |
 //!
+//! Windows are those of the whole network, not of a link: how much a receiver takes is the receiver's business.
+//!
 //! Not injected, because TCP's checksums and sequence numbers keep them from us: corrupted, duplicated or
 //! reordered bytes within a stream.
 //!

@@ -195,7 +195,9 @@ impl World for Hands {
             }
             Action::Forget => {
                 probe!(host, "txn.committed", self.registration.gid().short());
-                forget(&self.cluster, &self.registration.gid().to_string()).await;
+                if let Err(error) = self.cluster.store.forget(&self.registration.gid().to_string()).await {
+                    tracing::warn!(%error, gid = %self.registration.gid(), "a finished decision could not be removed");
+                }
                 None
             }
             Action::Answer(answer) => {
@@ -207,14 +209,6 @@ impl World for Hands {
                 None
             }
         }
-    }
-}
-
-/// Removes a decision that all participants have confirmed, now or, if the disk fails, later.
-pub(super) async fn forget(cluster: &Cluster, decision: &str) {
-    if let Err(error) = cluster.store.forget(decision).await {
-        tracing::warn!(%error, gid = decision, "a finished decision could not be removed");
-        cluster.live.forget_later(decision);
     }
 }
 

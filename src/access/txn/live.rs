@@ -42,8 +42,6 @@ struct Registry {
     /// By the decision's gid.
     pending: BTreeMap<String, Pending>,
     suspects: BTreeSet<String>,
-    /// Decisions that all have confirmed and that the store could not remove.
-    finished: BTreeSet<String>,
 }
 
 struct Pending {
@@ -112,6 +110,16 @@ impl Live {
         self.shared.confirm(decision, node)
     }
 
+    /// Whether a decision that the store held a moment ago has been confirmed by all: nobody is at work on it, nobody
+    /// waits for it.
+    pub fn is_finished(&self, decision: &str) -> bool {
+        let registry = self.shared.lock();
+        let at_work = |gid: &Gid| gid.to_string() == decision;
+        !registry.pending.contains_key(decision)
+            && !registry.live.iter().any(at_work)
+            && !registry.in_doubt.keys().any(at_work)
+    }
+
     /// Pending participants by decision, for the resolver.
     pub fn pending(&self) -> BTreeMap<String, Vec<String>> {
         let of = |pending: &Pending| pending.unconfirmed.iter().cloned().collect();
@@ -132,17 +140,6 @@ impl Live {
     /// Puts `node` on the list without waking the resolver: its next regular round is soon enough.
     pub fn suspect_later(&self, node: &str) {
         self.shared.lock().suspects.insert(node.into());
-    }
-
-    /// The store could not remove a decision that all participants have confirmed: it is to be tried again, or the
-    /// decision would stay until the next start.
-    pub fn forget_later(&self, decision: &str) {
-        self.shared.lock().finished.insert(decision.into());
-    }
-
-    /// What [`Live::forget_later`] was told of; what still cannot be removed is to be given back.
-    pub fn take_finished(&self) -> BTreeSet<String> {
-        std::mem::take(&mut self.shared.lock().finished)
     }
 
     /// Resolves when somebody has asked for the resolver.

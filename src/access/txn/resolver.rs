@@ -12,7 +12,7 @@
 //! * What was pending is noted *before* the node's list is read. A transaction pending then was prepared there; if it
 //!   is not in the list, it has been committed and only the answer was lost.
 
-use super::driver::{forget, place};
+use super::driver::place;
 use super::gid::Gid;
 use super::machine::LOCAL;
 use crate::access::cluster::Cluster;
@@ -86,9 +86,7 @@ async fn round(cluster: &Arc<Cluster>, sweep: bool) {
         cluster.live.settle_doubts(|gid| decisions.iter().any(|decision| decision.gid == gid));
         probe!(cluster.host, "resolver.settled_doubts");
     }
-    for decision in cluster.live.take_finished() {
-        forget(cluster, &decision).await;
-    }
+    forget_finished(cluster).await;
     let mut nodes = cluster.live.take_suspects();
     let state = cluster.store.state();
     if sweep {
@@ -97,6 +95,19 @@ async fn round(cluster: &Arc<Cluster>, sweep: bool) {
     }
     let resolving = Resolving::of(cluster);
     join_all(nodes.iter().map(|node| resolving.look_at(node))).await;
+}
+
+/// Removes decisions that all participants have confirmed and that are in the store all the same: their removal failed
+/// with the disk, or was undone, not being synced, when the store was opened again after another failure. The store is
+/// read first: what becomes live later is not in it.
+async fn forget_finished(cluster: &Arc<Cluster>) {
+    for decision in cluster.store.decisions() {
+        if cluster.live.is_finished(&decision.gid)
+            && let Err(error) = cluster.store.forget(&decision.gid).await
+        {
+            tracing::warn!(%error, gid = decision.gid, "a finished decision could not be removed");
+        }
+    }
 }
 
 /// One round's view.
@@ -228,8 +239,10 @@ impl<'a> Resolving<'a> {
     }
 
     async fn confirm(&self, decision: &str, node: &str) {
-        if self.cluster.live.confirm(decision, node) {
-            forget(self.cluster, decision).await;
+        if self.cluster.live.confirm(decision, node)
+            && let Err(error) = self.cluster.store.forget(decision).await
+        {
+            tracing::warn!(%error, gid = decision, "a finished decision could not be removed");
         }
     }
 }
