@@ -216,6 +216,25 @@ fn a_seed_is_a_run() {
 }
 
 #[test]
+fn a_turn_leaves_what_came_before_it_and_changes_what_comes_after() {
+    let run = |turn| {
+        let config = WorldConfig { keep_events: usize::MAX, turn, ..WorldConfig::default() };
+        simulate(7, config, |world| rough_weather(world, 0.0))
+    };
+    let turned = |salt| run(Some(Turn { at: Duration::from_secs(3), salt }));
+    let (plain, control, one, again, two) = (run(None), turned(0), turned(1), turned(1), turned(2));
+    assert_eq!((control.fingerprint, control.events), (plain.fingerprint, plain.events));
+    assert_eq!(one.fingerprint, again.fingerprint);
+    assert_ne!(one.fingerprint, plain.fingerprint);
+    assert_ne!(one.fingerprint, two.fingerprint);
+    let until = |run: &Run<usize>, at: Duration| -> Vec<String> {
+        run.kept.iter().filter(|moment| moment.at < at).map(ToString::to_string).collect()
+    };
+    assert_eq!(until(&one, Duration::from_secs(3)), until(&plain, Duration::from_secs(3)));
+    assert_ne!(until(&one, Duration::from_secs(6)), until(&plain, Duration::from_secs(6)));
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "the test is about threads")]
 fn runs_in_parallel_threads_do_not_disturb_each_other() {
     let alone: Vec<u64> = (1..5).map(|seed| rough_run(seed).fingerprint).collect();
