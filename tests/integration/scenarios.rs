@@ -46,7 +46,7 @@ fn acknowledged_batches_survive_in_several_seeds_and_every_nemesis_strikes() {
     let came_off = |report: &Report, verb: &str| report.operations.get(verb).is_some_and(|tally| tally.ok > 0);
     let wrote_and_read = |report: &Report| {
         [("insert", "read"), ("txn", "look")]
-            .iter()
+            .into_iter()
             .any(|(write, read)| came_off(report, write) && came_off(report, read))
     };
     assert!(reports.iter().all(wrote_and_read));

@@ -41,10 +41,7 @@ fn sentence(versions: &Versions, edge: &Edge) -> String {
             let then = if read { format!("{to} appended {next} next") } else { format!("without the {next} of {to}") };
             ("rw", format!("{from} read key {key} as {version}, {then}"))
         }
-        Reason::Process => {
-            let process = versions.history[edge.to].process;
-            ("process", format!("process {process} began {to} after {from} had been acknowledged"))
-        }
+        Reason::Process => ("process", format!("{from} was acknowledged before its process began {to}")),
         Reason::Realtime | Reason::Onward => {
             let (completed, invoked) = (versions.history[edge.from].completed, versions.history[edge.to].invoked);
             ("realtime", format!("{from} was acknowledged at {completed}, {to} began at {invoked}"))
