@@ -9,8 +9,8 @@ use datafusion::prelude::SessionContext;
 /// Libraries initialise things once per process, some of them with randomness, which inside a simulation comes from the
 /// seed: the first run would otherwise draw numbers that the next ones do not.
 pub fn warm_up() {
-    node::warm_up();
     run_simulation(0, WorldConfig::default(), |_| async move {
+        node::warm_up();
         let context = SessionContext::new();
         let sql = "SELECT key, count(*), avg(value) FROM (VALUES ('a', 1), ('b', 2)) AS rows (key, value) \
                    WHERE value > 0 GROUP BY key ORDER BY key";
