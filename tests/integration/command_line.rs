@@ -16,7 +16,7 @@ fn unknown_words_are_refused() {
     refused(&["run", "scenarios", "--seeds", "9..1"], "expected FIRST..LAST");
     refused(&["run", "scenarios", "--sabotage", "everything"], "unknown sabotage \"everything\"");
     refused(&["run", "scenarios", "--world", "loopback", "--twice"], "need --world sim");
-    refused(&["run", "scenarios", "--seeds", "1..2", "--why"], "--report, --timeline and --why need");
+    refused(&["run", "scenarios", "--seeds", "1..2", "--why"], "--report, --timeline, --events and --why need");
     refused(&["shrink"], "required");
     refused(&["shrink", "scenarios", "--sabotage", "everything"], "unknown sabotage \"everything\"");
     refused(&["generate", "memory"], "possible values: cpu");

@@ -190,6 +190,7 @@ fn one_of_each() -> Vec<Event> {
         Event::Clock { node: node.clone(), fault: ClockFault::DriftPpm(-200) },
         Event::Disk { node: node.clone(), faults: "full".into() },
         probe("an", "txn.decided", "1-7"),
+        Event::Buggified { node: node.clone(), point: "txn.late" },
         Event::Struck { probe: "p".into(), fault: "f".into() },
         Event::Panicked { node: node.clone(), task: "t", message: "m".into() },
         Event::Invoked { client: node.clone(), operation: 1, text: "q".into() },
