@@ -3,7 +3,7 @@
 //! [`measure`] counts for one run; the counts of many add up, and [`text`] makes shares and means of them.
 
 use super::checker::FinalState;
-use super::history::History;
+use super::history::{History, Turn};
 use crate::sim::history::{Ending, Measures};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,14 +62,18 @@ fn commits(history: &History) -> (usize, usize) {
 }
 
 fn overlapping(history: &History) -> usize {
-    let turns = &history.turns;
-    let meets = |at: usize| {
-        let turn = &turns[at];
-        turns.iter().any(|other| {
-            other.client != turn.client && other.invoked < turn.completed && turn.invoked < other.completed
+    // One after the other of each client, so that both ends are in order.
+    let mut times: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
+    for turn in &history.turns {
+        times.entry(&turn.client).or_default().push((turn.invoked, turn.completed));
+    }
+    let meets = |turn: &Turn| {
+        times.iter().filter(|(client, _)| **client != turn.client).any(|(_, times)| {
+            let next = times.partition_point(|(_, completed)| *completed <= turn.invoked);
+            times.get(next).is_some_and(|(invoked, _)| *invoked < turn.completed)
         })
     };
-    (0..turns.len()).filter(|at| meets(*at)).count()
+    history.turns.iter().filter(|turn| meets(turn)).count()
 }
 
 /// `71% of commits follow another session's, …`
@@ -93,7 +97,7 @@ pub fn text(sums: &Measures) -> String {
 mod tests {
     use super::super::checker::made_up::{batch, history, row, state};
     use super::*;
-    use crate::trial::history::{Batch, Turn};
+    use crate::trial::history::Batch;
 
     #[test]
     fn switches_overlaps_and_spans_are_counted() {

@@ -1,8 +1,8 @@
 //! Nobody sees what nobody wrote, nor anything twice; on no data node either. A row is as its writer sent it.
 
 use super::{FinalState, Violation};
-use crate::trial::history::{Batches, History, Read, Row};
-use std::collections::BTreeMap;
+use crate::trial::history::{History, Read, Row};
+use std::collections::{BTreeMap, BTreeSet};
 
 const NAME: &str = "phantom";
 
@@ -12,11 +12,12 @@ type Sent<'a> = BTreeMap<(i64, u32, u32), &'a Row>;
 pub fn check(history: &History, state: &FinalState) -> Vec<Violation> {
     let mut found = Vec::new();
     for (table, batches) in &history.batches {
+        let written = batches.written.iter().map(|batch| (batch.writer, batch.number)).collect();
         for read in &batches.reads {
-            unwritten(table, batches, read, "a concurrent read", &mut found);
+            unwritten(table, &written, read, "a concurrent read", &mut found);
         }
         if let Some(read) = state.reads.get(table) {
-            unwritten(table, batches, read, "the final read", &mut found);
+            unwritten(table, &written, read, "the final read", &mut found);
         }
         let sent = batches.written.iter().flat_map(|batch| &batch.content);
         let sent: Sent<'_> = sent.map(|row| ((row.writer, row.number, row.row), row)).collect();
@@ -31,11 +32,11 @@ pub fn check(history: &History, state: &FinalState) -> Vec<Violation> {
     found
 }
 
-fn unwritten(table: &str, batches: &Batches, read: &Read, who: &str, found: &mut Vec<Violation>) {
+fn unwritten(table: &str, written: &BTreeSet<(u32, u32)>, read: &Read, who: &str, found: &mut Vec<Violation>) {
     let mut violation = |evidence: String| found.push(Violation { checker: NAME, evidence });
     for seen in &read.seen {
         let (writer, number) = (seen.writer, seen.number);
-        if !batches.written.iter().any(|batch| (batch.writer, batch.number) == (writer, number)) {
+        if !written.contains(&(writer, number)) {
             violation(format!(
                 "{who} at {} us shows batch {writer}.{number} of {table}, which nobody wrote",
                 read.invoked
