@@ -1,7 +1,8 @@
 //! What several tests need: the binary, the scenarios, a cluster that ends with its test.
 
+use hypertile::sabotage::Sabotage;
 use hypertile::sim::scenario::{Scenario, WorldKind};
-use hypertile::trial::report::{Report, Sabotage, Setting, run};
+use hypertile::trial::report::{Report, Setting, run};
 use hypertile::trial::words::parse;
 use hypertile::trial::worker::{View, Workers};
 use std::io::{BufRead, BufReader, Read};

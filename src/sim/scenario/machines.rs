@@ -172,6 +172,10 @@ impl Stage for Machines {
         self.armed.iter().filter(|(armed, _)| !struck(armed)).map(|(_, text)| text.clone()).collect()
     }
 
+    fn calm_since(&self) -> Option<Duration> {
+        self.world.calm_since()
+    }
+
     fn recorder(&self) -> Option<Arc<Recorder>> {
         Some(self.world.recorder().clone())
     }
