@@ -90,14 +90,12 @@ impl Operation {
             let read = || {
                 let [table, name, first, count, step] = rest else { return None };
                 let (writer, number) = identity(name)?;
-                Some(Operation::Wide {
-                    table: table.to_string(),
-                    writer,
-                    number,
-                    first: Row::parse(first)?,
-                    count: count.parse().ok().filter(|count| (1..=WIDE_ROWS_MAX).contains(count))?,
-                    step: duration(step).ok()?,
-                })
+                let (first, step) = (Row::parse(first)?, duration(step).ok()?);
+                let count = count.parse().ok().filter(|count| (1..=WIDE_ROWS_MAX).contains(count))?;
+                // The time of the last row, too, must be a date.
+                let span = i64::try_from(step.checked_mul(count)?.as_micros()).ok()?;
+                chrono::DateTime::from_timestamp_micros(question::micros(&first.time)?.checked_add(span)?)?;
+                Some(Operation::Wide { table: table.to_string(), writer, number, first, count, step })
             };
             let form = || format!("expected: {}, as copy-wide t 0.1 2023-01-02/7 300 10m", FORMS[5]);
             return Some(read().ok_or_else(form));
@@ -367,6 +365,7 @@ mod tests {
             "insert t 0 2023-01-05/7",
             "copy t 0.1 2023-13-05/7",
             "copy-wide t 0.1 2023-01-05/7 0 10m",
+            "copy-wide t 0.1 2023-01-05/7 10000 100000000d",
             "read",
             "burn t",
             "",
