@@ -1,8 +1,7 @@
 //! The command line: one file a subcommand.
 //!
-//! Reading order: this file, `serve`, `up` (several of them in one process), `run`, `why` (of a run),
-//! `swarm`, `shrink`, `generate`. Knows everybody; nobody
-//! knows it.
+//! Reading order: this file, `serve`, `up` (several of them in one process), `generate`; then those of the simulator:
+//! `input` and `output`, `run`, `why` (of a run), `swarm`, `shrink`, `sabotage`. Knows everybody; nobody knows it.
 //!
 //! Exit codes: 0 all went well; 1 a scenario failed; 2 bad usage or bad input (an unknown subcommand, a scenario
 //! that cannot be read or has nothing to shrink, a port in use, a folder that cannot be written or is of another version); 3 a run was not
@@ -10,6 +9,10 @@
 //! of 3, 1, 5, 4.
 
 pub mod generate;
+#[cfg(madsim)]
+mod input;
+#[cfg(madsim)]
+mod output;
 #[cfg(madsim)]
 pub mod run;
 #[cfg(madsim)]

@@ -1,14 +1,17 @@
 //! `hypertile run`: plays scenario files.
 
-use super::{Exit, Failure, why};
+use super::input::load;
+use super::output::{say, terminal_width, write};
+use super::{Exit, Failure, input, why};
+use crate::sabotage::Sabotage;
 use crate::sim::scenario::{Scenario, WorldKind};
 use crate::trial::coverage::Coverage;
-use crate::trial::report::{self, Report, Sabotage, Setting};
+use crate::trial::golden;
+use crate::trial::report::{self, Report, Setting};
 use crate::trial::worker::{View, Workers};
-use crate::trial::{golden, words};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 #[derive(clap::Args, Debug)]
@@ -20,7 +23,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
     /// Many runs: a range of seeds, FIRST..LAST
-    #[arg(long, value_parser = seed_range, value_name = "FIRST..LAST")]
+    #[arg(long, value_parser = input::seed_range, value_name = "FIRST..LAST")]
     seeds: Option<(u64, u64)>,
     /// Where to play: sim, loopback or postgres
     #[arg(long, default_value = "sim")]
@@ -58,16 +61,6 @@ pub struct Arguments {
     #[arg(long)]
     accept: bool,
 }
-
-/// Prints a line. Whoever reads may stop reading (`| head`): the runs go on, and the exit code tells.
-macro_rules! say {
-    ($($part:tt)*) => {{
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout(), $($part)*);
-    }};
-}
-
-pub(super) use say;
 
 /// One run to make.
 struct Job<'a> {
@@ -132,20 +125,16 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     finish(&arguments, outcome)
 }
 
-/// Characters in a line: those of the terminal, if there is one.
-fn terminal_width() -> usize {
-    // SAFETY: winsize is plain numbers, for which zeroes are values.
-    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-    // SAFETY: fills `size`, or fails without touching it.
-    let known = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) } == 0;
-    if known && size.ws_col > 0 { size.ws_col.into() } else { 160 }
-}
-
 /// Processes of this very program.
 pub fn workers() -> Result<Workers, Failure> {
     let program = std::env::current_exe();
     let program = program.map_err(|error| Failure::input(format!("cannot find this program: {error}")))?;
     Ok(Workers::new(&program))
+}
+
+/// So many runs at the same time as there are processors.
+pub fn cores() -> u16 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16)
 }
 
 /// With `--twice` everything is run a second time, from the last to the first.
@@ -233,7 +222,7 @@ fn finish(arguments: &Arguments, outcome: Outcome) -> Result<Exit, Failure> {
     }
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&outcome.reports).expect("reports always serialize");
-        write(path, &text).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))?;
+        write(path, &text)?;
     }
     let has = |class: &str| outcome.reports.iter().any(|report| report.class.as_deref() == Some(class));
     Ok(match outcome.differing {
@@ -245,53 +234,6 @@ fn finish(arguments: &Arguments, outcome: Outcome) -> Result<Exit, Failure> {
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "writes the file that the user named")]
-pub fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    std::fs::write(path, text)
-}
-
-/// The scenarios of all paths, by file name; folders are searched for `.slt` files.
-fn load(paths: &[PathBuf]) -> Result<Vec<(String, Scenario)>, Failure> {
-    let mut files = Vec::new();
-    for path in paths {
-        find(path, &mut files)?;
-    }
-    if files.is_empty() {
-        return Err(Failure::input("no scenario files (*.slt) there"));
-    }
-    files.iter().map(PathBuf::as_path).map(load_one).collect()
-}
-
-#[expect(clippy::disallowed_methods, reason = "reads the file that the user named")]
-pub(super) fn load_one(path: &Path) -> Result<(String, Scenario), Failure> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::input(format!("cannot read {name}: {error}")))?;
-    let scenario = words::parse(&name, &text).map_err(|error| Failure::input(error.to_string()))?;
-    Ok((name, scenario))
-}
-
-#[expect(clippy::disallowed_methods, reason = "walks the folders that the user named")]
-fn find(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
-    let unreadable = |error: std::io::Error| Failure::input(format!("cannot read {}: {error}", path.display()));
-    if !path.is_dir() {
-        if !path.exists() {
-            return Err(Failure::input(format!("there is no {}", path.display())));
-        }
-        files.push(path.to_path_buf());
-        return Ok(());
-    }
-    let entries: std::io::Result<Vec<PathBuf>> =
-        std::fs::read_dir(path).map_err(unreadable)?.map(|entry| entry.map(|entry| entry.path())).collect();
-    let mut entries = entries.map_err(unreadable)?;
-    entries.sort();
-    for entry in entries {
-        if entry.is_dir() || entry.extension().is_some_and(|extension| extension == "slt") {
-            find(&entry, files)?;
-        }
-    }
-    Ok(())
-}
-
 fn seeds(arguments: &Arguments, scenario: &Scenario) -> RangeInclusive<u64> {
     match arguments.seeds {
         Some((first, last)) => first..=last,
@@ -300,11 +242,4 @@ fn seeds(arguments: &Arguments, scenario: &Scenario) -> RangeInclusive<u64> {
             seed..=seed
         }
     }
-}
-
-pub fn seed_range(text: &str) -> Result<(u64, u64), String> {
-    let form = || format!("bad seeds \"{text}\", expected FIRST..LAST, as 1..1000");
-    let (first, last) = text.split_once("..").ok_or_else(form)?;
-    let (first, last) = (first.parse().map_err(|_| form())?, last.parse().map_err(|_| form())?);
-    if first <= last { Ok((first, last)) } else { Err(form()) }
 }

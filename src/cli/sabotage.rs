@@ -1,11 +1,12 @@
 //! `hypertile sabotage`: plants every bug there is, and says which judges find it, and how soon.
 
-use super::run::{say, workers, write};
-use super::swarm::{STOP, read_mix, stop_at_interrupt};
-use super::{Exit, Failure};
+use super::output::{say, write};
+use super::run::{cores, workers};
+use super::swarm::{STOP, stop_at_interrupt};
+use super::{Exit, Failure, input};
 use crate::sabotage::{ALL, Bug};
 use crate::trial::matrix::{self, Order, Row, Try, kept};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 #[derive(clap::Args, Debug)]
@@ -45,15 +46,16 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         bugs.iter().for_each(|bug| say!("{:<26}{}\n{:<26}{}", bug.name, bug.what, "", bug.places.join(", ")));
         return Ok(Exit::Success);
     }
-    let mix = arguments.mix.as_deref().map(|path| read_mix(Some(path))).transpose()?;
-    let golden = if mix.is_none() && !arguments.accept { read(&arguments.golden)? } else { None };
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16);
+    let mix = arguments.mix.as_deref().map(|path| input::mix(Some(path))).transpose()?;
+    let compared = mix.is_none() && !arguments.accept;
+    // The program may run anywhere: there need not be such a file.
+    let golden = if compared { input::read_if_there(&arguments.golden)? } else { None };
     let order = Order {
         bugs,
         mix,
         tries: arguments.tries,
         seeds_max: arguments.seeds_max,
-        jobs: arguments.jobs.unwrap_or(cores),
+        jobs: arguments.jobs.unwrap_or_else(cores),
     };
     stop_at_interrupt();
     let rows = matrix::run(&order, &workers()?, &STOP, &tell);
@@ -76,14 +78,11 @@ fn tell(bug: &Bug, outcome: &Try) {
 
 fn finish(arguments: &Arguments, golden: Option<&str>, rows: &[Row]) -> Result<Exit, Failure> {
     say!("\n{}", matrix::text(rows).trim_end());
-    let keep = |path: &Path, text: &str| {
-        write(path, text).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))
-    };
     if let Some(path) = &arguments.json {
-        keep(path, &serde_json::to_string_pretty(rows).expect("rows always serialize"))?;
+        write(path, &serde_json::to_string_pretty(rows).expect("rows always serialize"))?;
     }
     if arguments.accept {
-        keep(&arguments.golden, &kept::text(rows))?;
+        write(&arguments.golden, &kept::text(rows))?;
     }
     let name = arguments.golden.display();
     let worse = golden.map_or(Ok(vec![]), |golden| kept::differences(golden, rows));
@@ -92,14 +91,4 @@ fn finish(arguments: &Arguments, golden: Option<&str>, rows: &[Row]) -> Result<E
     let open: Vec<&str> = rows.iter().filter(|row| row.is_open()).map(|row| row.bug.as_str()).collect();
     say!("{} of {} bugs tried, {} OPEN: {}", rows.len(), ALL.len(), open.len(), open.join(", "));
     Ok(if open.is_empty() && worse.is_empty() { Exit::Success } else { Exit::ScenarioFailed })
-}
-
-/// `None` if there is no such file: the program may run anywhere.
-#[expect(clippy::disallowed_methods, reason = "reads the file that the user named")]
-fn read(path: &Path) -> Result<Option<String>, Failure> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::input(format!("cannot read {}: {error}", path.display()))),
-    }
 }

@@ -37,7 +37,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     log_to_standard_error()?;
     let password = arguments.password_file.as_deref().map(read_password).transpose()?;
-    let config = Config { port: arguments.port, password, ..Config::default() };
+    let config = Config { port: arguments.port, password };
     let surroundings = Surroundings { hosts: arguments.hosts.into_iter().collect(), clock_file: arguments.clock_file };
     runtime()?.block_on(async {
         let (server, listener) =

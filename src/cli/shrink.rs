@@ -1,13 +1,15 @@
 //! `hypertile shrink`: from a scenario that fails to a short one that fails in the same way.
 
-use super::run::{load_one, say, workers, write};
+use super::input::load_one;
+use super::output::{clear_progress, progress, say, write};
+use super::run::{cores, workers};
 use super::swarm::{STOP, stop_at_interrupt};
 use super::{Exit, Failure};
+use crate::sabotage::Sabotage;
 use crate::sim::shrink::{Limits, Refusal, Shrunk};
-use crate::trial::report::Sabotage;
+use crate::trial::report;
 use crate::trial::shrink::{self, Order};
 use crate::units::duration;
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -59,7 +61,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Err(Refusal::Holds) => return Err(Failure::input(format!("{name} with seed {seed}: {}", Refusal::Holds))),
         Err(refusal) => return Err(Failure::input(refusal.to_string())),
     };
-    clear();
+    clear_progress();
     keep(&shrunk, &out, &arguments.sabotage)?;
     say!("{}", shrunk.text.trim_end());
     say!("\n{}, {:.0} s{}", line(&shrunk), started.elapsed().as_secs_f64(), ending(&shrunk));
@@ -67,20 +69,15 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-pub fn cores() -> u16 {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16)
-}
-
 /// Writes the short scenario.
 pub fn keep(shrunk: &Shrunk, out: &Path, sabotage: &[String]) -> Result<(), Failure> {
     let text = shrink::file(shrunk, &out.display().to_string(), sabotage);
-    write(out, &text).map_err(|error| Failure::input(format!("cannot write {}: {error}", out.display())))
+    write(out, &text)
 }
 
 /// The line to paste.
 pub fn again(shrunk: &Shrunk, out: &Path, sabotage: &[String]) -> String {
-    let sabotage: String = sabotage.iter().map(|name| format!(" --sabotage {name}")).collect();
-    format!("hypertile run {} --seed {}{sabotage}", out.display(), shrunk.seed)
+    report::again(&out.display().to_string(), shrunk.seed, sabotage)
 }
 
 /// `183 lines -> 9 lines, 212 tries`
@@ -102,16 +99,6 @@ fn beside(file: &Path) -> PathBuf {
     file.with_file_name(format!("{stem}_shrunk.slt"))
 }
 
-/// Progress: a line that is written over again and again on a terminal, and one a step elsewhere.
 pub fn show(shrunk: &Shrunk) {
-    let terminal = std::io::stderr().is_terminal();
-    let (start, end) = if terminal { ("\r\x1b[2K", "") } else { ("", "\n") };
-    let _ = write!(std::io::stderr(), "{start}shrinking: {}{end}", line(shrunk));
-    let _ = std::io::stderr().flush();
-}
-
-pub fn clear() {
-    if std::io::stderr().is_terminal() {
-        let _ = write!(std::io::stderr(), "\r\x1b[2K");
-    }
+    progress(&format!("shrinking: {}", line(shrunk)));
 }

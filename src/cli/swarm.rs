@@ -1,19 +1,20 @@
 //! `hypertile swarm`: many simulated runs, each drawn from a seed.
 
-use super::run::{say, seed_range, workers, write};
-use super::{Exit, Failure, shrink};
+use super::output::{clear_progress, progress, say, write};
+use super::run::{cores, workers};
+use super::{Exit, Failure, input, shrink};
+use crate::sabotage::Sabotage;
 use crate::sim::shrink::Limits;
-use crate::trial::plan::mix::Mix;
-use crate::trial::report::Sabotage;
+use crate::trial::plan::Plan;
+use crate::trial::report;
 use crate::trial::shrink as shrinking;
 use crate::trial::swarm::{self, FailedRun, NOT_DETERMINISTIC, Order, Summary};
-use crate::trial::words::{self, Words};
+use crate::trial::words;
 use crate::trial::worker::Workers;
-use crate::trial::workload;
 use crate::units::duration;
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     mix: Option<PathBuf>,
     /// A range of seeds, FIRST..LAST; without it and without --time, 1..100
-    #[arg(long, value_parser = seed_range, value_name = "FIRST..LAST")]
+    #[arg(long, value_parser = input::seed_range, value_name = "FIRST..LAST")]
     seeds: Option<(u64, u64)>,
     /// No new runs after so long, as 10m
     #[arg(long, value_parser = duration, value_name = "TIME")]
@@ -67,9 +68,6 @@ pub struct Arguments {
     show: Option<u64>,
 }
 
-/// The mix of those who name none.
-const DEFAULT_MIX: &str = include_str!("../../scenarios/swarm/default.mix");
-
 /// The user has asked for the end.
 pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -80,9 +78,9 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         return finish(&arguments, &merged(&arguments.merge)?, Duration::ZERO);
     }
     Sabotage::from_names(&arguments.sabotage).map_err(Failure::usage)?;
-    let mix = read_mix(arguments.mix.as_deref())?;
+    let mix = input::mix(arguments.mix.as_deref())?;
     if let Some(seed) = arguments.show {
-        let plan = crate::trial::plan::Plan::from_seed(seed, &mix).map_err(Failure::input)?;
+        let plan = Plan::from_seed(seed, &mix).map_err(Failure::input)?;
         say!("{}", plan.text().trim_end());
         return Ok(Exit::Success);
     }
@@ -92,24 +90,24 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let order = Order {
         mix: &mix,
         seeds: Box::new(swarm::shard(first..=last, part, parts)),
-        jobs: arguments.jobs.unwrap_or_else(shrink::cores),
+        jobs: arguments.jobs.unwrap_or_else(cores),
         until_failure: arguments.until_failure,
         time: arguments.time,
         twice: arguments.twice,
         sabotage: arguments.sabotage.clone(),
     };
     stop_at_interrupt();
-    let progress = Progress { started, last: Mutex::new(started), terminal: std::io::stderr().is_terminal() };
+    let shown = Progress::new(started);
     let told = |summary: &Summary, failure: Option<&FailedRun>| {
         if let Some(failure) = failure {
-            progress.clear();
+            clear_progress();
             tell(&arguments, failure);
         }
-        progress.show(summary);
+        shown.show(summary);
     };
     let workers = workers()?;
     let mut summary = swarm::run(order, &workers, &STOP, &told);
-    progress.clear();
+    clear_progress();
     if !arguments.no_shrink {
         shrink_failures(&arguments, &mut summary, &workers);
     }
@@ -124,11 +122,12 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
 fn tell(arguments: &Arguments, failure: &FailedRun) {
     say!("failed  seed {}  {}\n  {}", failure.seed, failure.violation, failure.reason);
     let path = arguments.failures.join(format!("swarm_{}.slt", failure.seed));
-    let kept = std::fs::create_dir_all(&arguments.failures).and_then(|()| write(&path, &failure.scenario));
-    let sabotage: String = arguments.sabotage.iter().map(|name| format!(" --sabotage {name}")).collect();
+    let made = std::fs::create_dir_all(&arguments.failures);
+    let kept = made.map_err(|error| Failure::input(error.to_string())).and_then(|()| write(&path, &failure.scenario));
+    let file = path.display().to_string();
     match kept {
-        Ok(()) => say!("  again: hypertile run {} --seed {}{sabotage}", path.display(), failure.seed),
-        Err(error) => say!("  its scenario could not be written to {}: {error}", path.display()),
+        Ok(()) => say!("  again: {}", report::again(&file, failure.seed, &arguments.sabotage)),
+        Err(Failure(why)) => say!("  its scenario could not be kept as {file}: {why}"),
     }
 }
 
@@ -143,7 +142,7 @@ fn shrink_failures(arguments: &Arguments, summary: &mut Summary, workers: &Worke
         }
         let order = shrinking::Order {
             workers,
-            jobs: arguments.jobs.unwrap_or_else(shrink::cores),
+            jobs: arguments.jobs.unwrap_or_else(cores),
             sabotage: &arguments.sabotage,
             limits: SHRINK_LIMITS,
             time: SHRINK_TIME,
@@ -152,7 +151,7 @@ fn shrink_failures(arguments: &Arguments, summary: &mut Summary, workers: &Worke
         };
         let Ok(scenario) = words::parse("swarm", &failure.scenario) else { continue };
         let Ok(shrunk) = shrinking::shrink(&scenario, failure.seed, &order) else { continue };
-        shrink::clear();
+        clear_progress();
         let path = arguments.failures.join(format!("swarm_{}_shrunk.slt", failure.seed));
         say!("shrunk  seed {}  {}  {}", failure.seed, failure.violation, shrink::line(&shrunk));
         match shrink::keep(&shrunk, &path, &arguments.sabotage) {
@@ -174,9 +173,7 @@ fn finish(arguments: &Arguments, summary: &Summary, elapsed: Duration) -> Result
         say!("{}", summary.coverage().text().trim_end());
     }
     let keep = |path: &Option<PathBuf>, text: &dyn Fn() -> String| match path {
-        Some(path) => {
-            write(path, &text()).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))
-        }
+        Some(path) => write(path, &text()),
         None => Ok(()),
     };
     keep(&arguments.json, &|| serde_json::to_string_pretty(summary).expect("summaries always serialize"))?;
@@ -196,30 +193,10 @@ fn exit(summary: &Summary) -> Exit {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "reads the file that the user named")]
-pub(super) fn read_mix(path: Option<&Path>) -> Result<Mix, Failure> {
-    let (name, text) = match path {
-        None => ("scenarios/swarm/default.mix".to_string(), DEFAULT_MIX.to_string()),
-        Some(path) => {
-            let name = path.display().to_string();
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Failure::input(format!("cannot read {name}: {error}")))?;
-            (name, text)
-        }
-    };
-    let mix = Mix::parse(&name, &text, &workload::NAMES, &Words).map_err(|error| Failure::input(error.to_string()))?;
-    // Options of workloads are known to them only.
-    crate::trial::plan::Plan::from_seed(0, &mix).map_err(|why| Failure::input(format!("{name}: {why}")))?;
-    Ok(mix)
-}
-
-#[expect(clippy::disallowed_methods, reason = "reads the files that the user named")]
 fn merged(paths: &[PathBuf]) -> Result<Summary, Failure> {
     let mut sum = Summary::default();
     for path in paths {
-        let bad = |error: &dyn std::fmt::Display| Failure::input(format!("cannot read {}: {error}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| bad(&error))?;
-        sum.add(serde_json::from_str(&text).map_err(|error| bad(&error))?);
+        sum.add(serde_json::from_str(&input::read(path)?).map_err(|error| input::unreadable(path, &error))?);
     }
     Ok(sum)
 }
@@ -244,32 +221,25 @@ pub(super) fn stop_at_interrupt() {
     unsafe { libc::signal(libc::SIGINT, handler as libc::sighandler_t) };
 }
 
-/// A line that is written over again and again on a terminal, and now and then elsewhere.
+/// On a terminal the line of progress is written often, elsewhere now and then.
 struct Progress {
     started: Instant,
     last: Mutex<Instant>,
-    terminal: bool,
+    every: Duration,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the real time that a sweep takes")]
 impl Progress {
-    fn show(&self, summary: &Summary) {
-        let every = if self.terminal { Duration::from_millis(200) } else { Duration::from_secs(30) };
-        let mut last = self.last.lock().expect("nobody panics under this lock");
-        if last.elapsed() < every {
-            return;
-        }
-        *last = Instant::now();
-        let line = summary.line(self.started.elapsed());
-        let end = if self.terminal { "" } else { "\n" };
-        let start = if self.terminal { "\r\x1b[2K" } else { "" };
-        let _ = write!(std::io::stderr(), "{start}{line}{end}");
-        let _ = std::io::stderr().flush();
+    fn new(started: Instant) -> Progress {
+        let every = if std::io::stderr().is_terminal() { Duration::from_millis(200) } else { Duration::from_secs(30) };
+        Progress { started, last: Mutex::new(started), every }
     }
 
-    fn clear(&self) {
-        if self.terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+    fn show(&self, summary: &Summary) {
+        let mut last = self.last.lock().expect("nobody panics under this lock");
+        if last.elapsed() >= self.every {
+            *last = Instant::now();
+            progress(&summary.line(self.started.elapsed()));
         }
     }
 }

@@ -1,13 +1,13 @@
 //! `hypertile run --why`: when a failure became inevitable.
 
 use super::Failure;
-use super::run::{say, write};
+use super::output::{clear_progress, progress, say, write};
 use crate::sim::scenario::Scenario;
 use crate::sim::why::Effort;
 use crate::trial::report::Report;
 use crate::trial::why::ask;
 use crate::trial::worker::Workers;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 
 /// Who asks, and how much.
@@ -29,17 +29,14 @@ impl Asker<'_> {
         }
         let effort = Effort { continuations: self.continuations, ..Effort::default() };
         let told = |moment: usize| {
+            // Elsewhere it would be many lines about nothing.
             if std::io::stderr().is_terminal() {
-                let all = effort.moments + effort.halvings;
-                let _ = write!(std::io::stderr(), "\r\x1b[2Kcontinuing from moment {moment} of {all}");
-                let _ = std::io::stderr().flush();
+                progress(&format!("continuing from moment {moment} of {}", effort.moments + effort.halvings));
             }
         };
         let why =
             ask(scenario, report, self.sabotage, self.workers, self.jobs, effort, &told).map_err(Failure::input)?;
-        if std::io::stderr().is_terminal() {
-            let _ = write!(std::io::stderr(), "\r\x1b[2K");
-        }
+        clear_progress();
         if why.control != report.fingerprint {
             let other = why.control.unwrap_or_default();
             return Err(Failure::input(format!(
@@ -50,7 +47,7 @@ impl Asker<'_> {
         if let Some(page) = page {
             let path = page.with_extension("why.svg");
             let svg = why.curve.svg(&format!("{} seed {}", report.scenario, report.seed));
-            write(&path, &svg).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))?;
+            write(&path, &svg)?;
             say!("  the curve: {}", path.display());
         }
         Ok(())

@@ -38,7 +38,7 @@ pub use trouble::{DiskTrouble, DiskTroubles};
 use super::chance::Stream;
 use super::fingerprint::digest;
 use super::net::TroubleId;
-use super::record::{Event, Name, Recorder, WELL};
+use super::record::{Event, Name, Recorder};
 use bytes::FileBytes;
 use rand::Rng;
 use std::collections::BTreeMap;
@@ -144,11 +144,16 @@ impl SimDisk {
     /// Nothing is wrong any more. What has rotted or was lost stays so.
     pub fn recover(&self) {
         self.change_troubles(|state| {
-            let was_well = state.troubles.to_string() == WELL && state.faults == DiskFaults::none();
+            let was_well = state.is_well();
             state.troubles.clear();
             state.faults = DiskFaults::none();
             !was_well
         });
+    }
+
+    /// Whether it does what a disk should, as far as faults go.
+    pub fn is_well(&self) -> bool {
+        self.lock().is_well()
     }
 
     /// Records how the disk behaves now, if `change` says that this is news.
@@ -304,6 +309,10 @@ impl SimDisk {
 }
 
 impl State {
+    fn is_well(&self) -> bool {
+        self.troubles.is_well() && self.faults == DiskFaults::none()
+    }
+
     fn used_bytes(&self) -> u64 {
         let size = |entry: &Entry| match entry {
             Entry::Folder => 0,

@@ -205,16 +205,17 @@ async fn chunks(access: &mut Node) -> Result<Vec<ChunkRow>, String> {
         .await?;
     let mut cubes: BTreeMap<&str, Vec<Slice>> = BTreeMap::new();
     for row in &slices {
-        let bound = |text: &str, open: i64| text.parse().unwrap_or(open);
-        let slice = Slice { start: bound(&row[1], i64::MIN), end: bound(&row[2], i64::MAX) };
-        cubes.entry(&row[0]).or_default().push(slice);
+        let bound = |text: &str, open: i64| if text == "NULL" { Ok(open) } else { text.parse() };
+        let (start, end) = (bound(&row[1], i64::MIN), bound(&row[2], i64::MAX));
+        let (Ok(start), Ok(end)) = (start, end) else { return Err(format!("cannot read slice {row:?}")) };
+        cubes.entry(&row[0]).or_default().push(Slice { start, end });
     }
     let row = |row: &Vec<String>| -> Option<ChunkRow> {
         let [table, hypertable, nodes] = &row[..] else { return None };
         let cube = Hypercube(cubes.get(table.as_str()).cloned().unwrap_or_default());
         Some(ChunkRow { table: table.clone(), hypertable: hypertable.clone(), cube, nodes: list(nodes) })
     };
-    Ok(rows.iter().filter_map(row).collect())
+    rows.iter().map(|text| row(text).ok_or_else(|| format!("cannot read chunk {text:?}"))).collect()
 }
 
 async fn node_state(node: &mut Node) -> Result<NodeState, String> {

@@ -7,7 +7,7 @@ use super::why::Surroundings;
 use super::words::Words;
 use super::worker::{Request, View, Workers};
 use crate::error::Result;
-pub use crate::sabotage::Sabotage;
+use crate::sabotage::Sabotage;
 use crate::sim::WorldConfig;
 use crate::sim::history::{Measures, Tallies};
 use crate::sim::picture::{KEEP_EVENTS, Options, Picture, page, timeline};
@@ -17,6 +17,7 @@ use crate::sim::scenario::{self, Scenario, WorldKind};
 use crate::sim::world::Fires;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// What a run needs besides the scenario.
 #[derive(Clone, Debug)]
@@ -128,12 +129,14 @@ impl Report {
 
     /// What to paste to see it again.
     pub fn replay(&self, sabotage: &[String]) -> String {
-        let mut line = format!("hypertile run {} --seed {} --world {}", self.file, self.seed, self.world);
-        for name in sabotage {
-            line.push_str(&format!(" --sabotage {name}"));
-        }
-        line
+        format!("{} --world {}", again(&self.file, self.seed, sabotage), self.world)
     }
+}
+
+/// What to paste to see a simulated run again.
+pub fn again(file: &str, seed: u64, sabotage: &[String]) -> String {
+    let sabotage: String = sabotage.iter().map(|name| format!(" --sabotage {name}")).collect();
+    format!("hypertile run {file} --seed {seed}{sabotage}")
 }
 
 /// Plays a scenario from start to end. `file` is where it came from.
@@ -149,15 +152,8 @@ pub fn run(scenario: &Scenario, file: &str, setting: &Setting) -> Report {
     }
     match world {
         WorldKind::Sim => {
-            let sabotage = setting.sabotage.names().map(str::to_string).collect();
-            let request = Request {
-                file: file.to_string(),
-                text: scenario.text.clone(),
-                seed,
-                sabotage,
-                view: setting.view.clone(),
-                turn: None,
-            };
+            let sabotage: Vec<String> = setting.sabotage.names().map(str::to_string).collect();
+            let request = Request { view: setting.view.clone(), ..Request::new(file, &scenario.text, seed, &sabotage) };
             setting
                 .workers
                 .run(&request)
@@ -229,14 +225,10 @@ fn report(
 }
 
 /// Draws the run as its `view` says. Errors: a file cannot be written.
-#[expect(clippy::disallowed_methods, reason = "writes the files that the user named")]
 fn draw(report: &mut Report, facts: Simulated, view: &View) {
     if let Some(path) = &view.events {
         let text: String = facts.moments.iter().map(|moment| moment.compared() + "\n").collect();
-        if let Err(error) = std::fs::write(path, text) {
-            report.verdict = "failed".to_string();
-            report.reason = Some(format!("cannot write {}: {error}", path.display()));
-        }
+        write(report, path, &text);
     }
     report.surroundings = view.surroundings.map(|(from, until)| Surroundings::of(&facts.moments, from, until));
     let picture = Picture {
@@ -253,9 +245,14 @@ fn draw(report: &mut Report, facts: Simulated, view: &View) {
         tracks: vec![tracks::transactions(), tracks::placement()],
     };
     report.timeline = view.timeline.map(|width| timeline(&picture, &Options { width, ..Options::default() }));
-    if let Some(path) = &view.page
-        && let Err(error) = std::fs::write(path, page(&picture))
-    {
+    if let Some(path) = &view.page {
+        write(report, path, &page(&picture));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "writes the files that the user named")]
+fn write(report: &mut Report, path: &Path, text: &str) {
+    if let Err(error) = std::fs::write(path, text) {
         report.verdict = "failed".to_string();
         report.reason = Some(format!("cannot write {}: {error}", path.display()));
     }

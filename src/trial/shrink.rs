@@ -1,8 +1,8 @@
 //! Shrinks failures of this database, by runs in worker processes.
 
-use super::report::Report;
+use super::report::{Report, again};
 use super::words::Words;
-use super::worker::{Request, View, Workers};
+use super::worker::{Request, Workers, side_by_side};
 use crate::sim::scenario::Scenario;
 use crate::sim::scenario::run::{Class, Failure};
 use crate::sim::shrink::{self, Limits, Oracle, Refusal, Shrunk};
@@ -33,10 +33,10 @@ pub fn shrink(scenario: &Scenario, seed: u64, order: &Order) -> Result<Shrunk, R
 
 /// The shrunk scenario as a file of its own: what it shows, and the line to see it again with `path`.
 pub fn file(shrunk: &Shrunk, path: &str, sabotage: &[String]) -> String {
-    let sabotage: String = sabotage.iter().map(|name| format!(" --sabotage {name}")).collect();
+    let again = again(path, shrunk.seed, sabotage);
     format!(
-        "# Shows: {}\n# Shrunk from {} lines to {} in {} tries. Again:\n#   hypertile run {path} --seed {}{sabotage}\n{}",
-        shrunk.violation, shrunk.lines_before, shrunk.lines_after, shrunk.tries, shrunk.seed, shrunk.text
+        "# Shows: {}\n# Shrunk from {} lines to {} in {} tries. Again:\n#   {again}\n{}",
+        shrunk.violation, shrunk.lines_before, shrunk.lines_after, shrunk.tries, shrunk.text
     )
 }
 
@@ -50,22 +50,9 @@ impl Oracle for Runs<'_> {
         self.order.jobs.into()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "threads that ask workers for simulations")]
     fn violations(&self, runs: &[(String, u64)]) -> Vec<Option<String>> {
         let (workers, sabotage) = (self.order.workers, self.order.sabotage);
-        if let [(text, seed)] = runs {
-            return vec![violation(workers, text, *seed, sabotage)];
-        }
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = runs
-                .iter()
-                .map(|(text, seed)| scope.spawn(move || violation(workers, text, *seed, sabotage)))
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().expect("a run's report is a value, even of a panic"))
-                .collect()
-        })
+        side_by_side(runs, self.at_once(), |(text, seed)| violation(workers, text, *seed, sabotage))
     }
 
     fn enough(&self) -> bool {
@@ -78,15 +65,7 @@ impl Oracle for Runs<'_> {
 }
 
 fn violation(workers: &Workers, text: &str, seed: u64, sabotage: &[String]) -> Option<String> {
-    let file = "shrinking.slt".to_string();
-    let request = Request {
-        file: file.clone(),
-        text: text.to_string(),
-        seed,
-        sabotage: sabotage.to_vec(),
-        view: View::default(),
-        turn: None,
-    };
-    let report = workers.run(&request);
-    report.unwrap_or_else(|why| Report::failed_early(&file, seed, Failure::new(Class::Panic, why))).violation()
+    let file = "shrinking.slt";
+    let report = workers.run(&Request::new(file, text, seed, sabotage));
+    report.unwrap_or_else(|why| Report::failed_early(file, seed, Failure::new(Class::Panic, why))).violation()
 }

@@ -5,7 +5,7 @@ use super::diversity;
 use super::plan::Plan;
 use super::plan::mix::Mix;
 use super::report::Report;
-use super::worker::{Request, View, Workers};
+use super::worker::{Request, Workers};
 use crate::sim::history::{Measures, Tallies};
 use crate::sim::scenario::run::{Class, Failure};
 use crate::sim::world::Fires;
@@ -291,14 +291,7 @@ pub fn one(mix: &Mix, seed: u64, sabotage: &[String], twice: bool, workers: &Wor
         Ok(plan) => plan.text(),
         Err(why) => return (failed(why), String::new()),
     };
-    let request = Request {
-        file: file.clone(),
-        text: text.clone(),
-        seed,
-        sabotage: sabotage.to_vec(),
-        view: View::default(),
-        turn: None,
-    };
+    let request = Request::new(&file, &text, seed, sabotage);
     let mut report = workers.run(&request).unwrap_or_else(failed);
     if twice && !report.failed() {
         let again = workers.run(&request).unwrap_or_else(failed);

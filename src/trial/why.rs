@@ -1,7 +1,7 @@
 //! Asks when a failure of this database became inevitable, by continuations in worker processes.
 
 use super::report::Report;
-use super::worker::{Request, View, Workers};
+use super::worker::{Request, View, Workers, side_by_side};
 use crate::sim::chance::Turn;
 use crate::sim::record::{Event, Moment};
 use crate::sim::scenario::Scenario;
@@ -76,8 +76,7 @@ pub fn ask(
 ) -> Result<Why, String> {
     let violation = report.violation().ok_or("the run does not fail: there is nothing to ask")?;
     let run = |turn: Option<Turn>, view: View| {
-        let (file, text) = (report.file.clone(), scenario.text.clone());
-        workers.run(&Request { file, text, seed: report.seed, sabotage: sabotage.to_vec(), view, turn })
+        workers.run(&Request { view, turn, ..Request::new(&report.file, &scenario.text, report.seed, sabotage) })
     };
     let looking = |from, until| View { surroundings: Some((from, until)), ..View::default() };
     let control = run(Some(Turn { at: Duration::ZERO, salt: 0 }), looking(Duration::ZERO, Duration::ZERO))?;
@@ -91,7 +90,7 @@ pub fn ask(
         let fails = |turn: &Turn| {
             run(Some(*turn), View::default()).is_ok_and(|report| report.violation().as_ref() == Some(&violation))
         };
-        side_by_side(turns, jobs, &fails)
+        side_by_side(turns, jobs.into(), fails)
     });
     let (before, from) = curve.step();
     let lines = |from, until| Ok::<_, String>(run(None, looking(from, until))?.surroundings.unwrap_or_default().lines);
@@ -103,18 +102,6 @@ pub fn ask(
         before: earlier[earlier.len().saturating_sub(TOLD_BEFORE)..].to_vec(),
         after: after.into_iter().take(TOLD_AFTER).collect(),
     })
-}
-
-#[expect(clippy::disallowed_methods, reason = "threads that ask workers for simulations")]
-fn side_by_side(turns: &[Turn], jobs: u16, fails: &(dyn Fn(&Turn) -> bool + Sync)) -> Vec<bool> {
-    let mut answers = Vec::with_capacity(turns.len());
-    for some in turns.chunks(usize::from(jobs).max(1)) {
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = some.iter().map(|turn| scope.spawn(move || fails(turn))).collect();
-            answers.extend(threads.into_iter().map(|thread| thread.join().expect("a run's report is a value")));
-        });
-    }
-    answers
 }
 
 impl Why {

@@ -37,6 +37,14 @@ pub struct Request {
     pub turn: Option<Turn>,
 }
 
+impl Request {
+    /// A run of which nothing but its report is to be seen.
+    pub fn new(file: &str, text: &str, seed: u64, sabotage: &[String]) -> Request {
+        let (file, text, sabotage) = (file.to_string(), text.to_string(), sabotage.to_vec());
+        Request { file, text, seed, sabotage, view: View::default(), turn: None }
+    }
+}
+
 /// What shall be seen of a run besides its verdict.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct View {
@@ -81,6 +89,24 @@ impl Workers {
     pub fn run(&self, request: &Request) -> Result<Report, String> {
         self.0.ask(request)
     }
+}
+
+/// Asks of each, at most `jobs` at the same time; the answers in order.
+#[expect(clippy::disallowed_methods, reason = "threads that ask workers for simulations and wait")]
+pub fn side_by_side<Question: Sync, Answer: Send>(
+    questions: &[Question],
+    jobs: usize,
+    ask: impl Fn(&Question) -> Answer + Sync,
+) -> Vec<Answer> {
+    let (mut answers, ask) = (Vec::with_capacity(questions.len()), &ask);
+    for some in questions.chunks(jobs.max(1)) {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = some.iter().map(|question| scope.spawn(move || ask(question))).collect();
+            let ends = threads.into_iter().map(|thread| thread.join().expect("what a run ends with is a value"));
+            answers.extend(ends);
+        });
+    }
+    answers
 }
 
 /// Makes the runs that standard input asks for.

@@ -7,7 +7,7 @@ use hypertile::trial::plan::mix::Mix;
 use hypertile::trial::plan::{Plan, Table};
 use hypertile::trial::shrink::{self, Order};
 use hypertile::trial::words::{Words, parse};
-use hypertile::trial::worker::{Request, View};
+use hypertile::trial::worker::Request;
 use hypertile::trial::workload;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -108,15 +108,8 @@ fn any_plan_is_well(
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, numbers);
     let outcome = runner.run(&strategy, |plan| {
-        let request = Request {
-            file: "plan.slt".to_string(),
-            text: plan.text(),
-            seed: plan.seed,
-            sabotage: sabotage.to_vec(),
-            view: View::default(),
-            turn: None,
-        };
-        let report = workers.run(&request).map_err(TestCaseError::fail)?;
+        let report =
+            workers.run(&Request::new("plan.slt", &plan.text(), plan.seed, sabotage)).map_err(TestCaseError::fail)?;
         report.violation().map_or(Ok(()), |_| Err(TestCaseError::fail(report.reason.unwrap_or_default())))
     });
     let (reason, plan) = match outcome {
@@ -167,15 +160,8 @@ fn a_failing_plan_is_printed_as_a_short_scenario() {
     let lines = hypertile::sim::shrink::lines(text);
     assert!(lines <= 14, "{lines} lines:\n{why}");
     let (seed, workers) = (scenario.cluster.seed.unwrap(), setting(WorldKind::Sim, 1).workers);
-    let again = Request {
-        file: "plan.slt".to_string(),
-        text: text.to_string(),
-        seed,
-        sabotage: sabotage.to_vec(),
-        view: View::default(),
-        turn: None,
-    };
-    assert_eq!(workers.run(&again).unwrap().class.as_deref(), Some("safety"), "{text}");
+    let again = workers.run(&Request::new("plan.slt", text, seed, &sabotage));
+    assert_eq!(again.unwrap().class.as_deref(), Some("safety"), "{text}");
 }
 
 /// What a seed stands for must not change unnoticed: seeds are written down in reports and in scenarios.

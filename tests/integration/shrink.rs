@@ -1,8 +1,7 @@
 //! `hypertile shrink` and `hypertile run --why`: what is left of a failure, and when it became inevitable.
 
-use super::support::{Folder, hypertile, program, root, stderr, stdout};
+use super::support::{Folder, hypertile, interrupted, stderr, stdout};
 use hypertile::trial::words::parse;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const SABOTAGE: [&str; 2] = ["--sabotage", "decision.sync"];
@@ -66,17 +65,8 @@ fn a_scenario_that_holds_has_nothing_to_shrink() {
 fn an_interrupt_writes_the_best_so_far() {
     let folder = Folder::new();
     let file = story(&folder);
-    let child = Command::new(program())
-        .args(["shrink", &file, "--jobs", "1"])
-        .args(SABOTAGE)
-        .current_dir(root())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(4_000));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
+    let arguments = [&["shrink", &file, "--jobs", "1"], &SABOTAGE[..]].concat();
+    let output = interrupted(&arguments, Duration::from_secs(4));
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
     let short = std::fs::read_to_string(folder.0.join("story_shrunk.slt")).unwrap();
     assert!(short.contains("# Shows: safety "), "{short}");

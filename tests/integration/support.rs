@@ -1,7 +1,8 @@
 //! What several tests need: the binary, the scenarios, a cluster that ends with its test.
 
+use hypertile::sabotage::Sabotage;
 use hypertile::sim::scenario::{Scenario, WorldKind};
-use hypertile::trial::report::{Report, Sabotage, Setting, run};
+use hypertile::trial::report::{Report, Setting, run};
 use hypertile::trial::words::parse;
 use hypertile::trial::worker::{View, Workers};
 use std::io::{BufRead, BufReader, Read};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 /// One pool for all tests: its workers are warm.
 fn workers() -> Workers {
@@ -28,6 +30,16 @@ pub fn root() -> PathBuf {
 /// Runs the binary to its end.
 pub fn hypertile(arguments: &[&str]) -> Output {
     Command::new(program()).args(arguments).current_dir(root()).output().expect("the binary was just built")
+}
+
+/// Runs the binary, and presses Ctrl-C after a while.
+pub fn interrupted(arguments: &[&str], after: Duration) -> Output {
+    let mut command = Command::new(program());
+    let piped = command.args(arguments).current_dir(root()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = piped.spawn().expect("the binary was just built");
+    std::thread::sleep(after);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    child.wait_with_output().unwrap()
 }
 
 pub fn stdout(output: &Output) -> String {

@@ -1,9 +1,7 @@
 //! `hypertile swarm`: many runs from many seeds, and what it says about them.
 
-use super::support::{Folder, hypertile, root, stdout};
+use super::support::{Folder, hypertile, interrupted, stderr, stdout};
 use hypertile::trial::swarm::Summary;
-use std::io::Read;
-use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn summary(path: &std::path::Path) -> Summary {
@@ -71,30 +69,21 @@ fn a_malformed_mix_names_file_line_column_and_the_allowed_words() {
     let mix = folder.0.join("bad.mix");
     std::fs::write(&mix, "workload batches\nfault flood count=1\n").unwrap();
     let output = hypertile(&["swarm", "--mix", mix.to_str().unwrap()]);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("bad.mix:2:7: unknown fault \"flood\", expected one of: crash, "), "{text}");
     std::fs::write(&mix, "workload batches colour=1\n").unwrap();
     let output = hypertile(&["swarm", "--mix", mix.to_str().unwrap()]);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = stderr(&output);
     assert!(text.contains("unknown option \"colour\", expected: table, writers"), "{text}");
 }
 
 #[test]
 fn an_interrupt_ends_a_sweep_with_what_was_learned() {
     let folder = Folder::new();
-    let mut child = Command::new(super::support::program())
-        .args(["swarm", "--seeds", "1..100000", "--jobs", "1", "--failures", folder.0.to_str().unwrap()])
-        .current_dir(root())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(1_500));
-    let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(told.success());
-    let mut text = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    assert!(child.wait().unwrap().success(), "{text}");
+    let arguments = ["swarm", "--seeds", "1..100000", "--jobs", "1", "--failures", folder.0.to_str().unwrap()];
+    let output = interrupted(&arguments, Duration::from_millis(1_500));
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}");
     assert!(text.contains("interrupted: this is what was learned so far") && text.contains(" 0 failed"), "{text}");
 }

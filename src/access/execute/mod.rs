@@ -56,7 +56,7 @@ pub async fn write_rows(
             let chunk =
                 routing.state.chunks.get(&id).ok_or_else(|| Error::internal("a chunk is not in the catalog"))?;
             let rows = group.select(&batch)?;
-            let portion = if buggify!(cluster.host, "copy.single_rows") { 1 } else { rows.num_rows() };
+            let portion = if buggify!(cluster.host, "copy.single_rows") { 1 } else { rows.num_rows().max(1) };
             for start in (0..rows.num_rows()).step_by(portion) {
                 writers.send(chunk, &rows.slice(start, portion)).await?;
             }

@@ -44,6 +44,10 @@ impl DiskTroubles {
         self.0.remove(&id).is_some()
     }
 
+    pub fn is_well(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn clear(&mut self) {
         self.0.clear();
     }
@@ -78,7 +82,7 @@ impl DiskTroubles {
 /// In words, for the event log.
 impl fmt::Display for DiskTroubles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<String> = self.0.values().map(|(trouble, _)| trouble.to_string()).collect();
-        if words.is_empty() { f.write_str(WELL) } else { f.write_str(&words.join(", ")) }
+        let words = self.0.values().map(|(trouble, _)| trouble.to_string()).collect::<Vec<_>>().join(", ");
+        f.write_str(if self.is_well() { WELL } else { &words })
     }
 }

@@ -211,7 +211,7 @@ mod tests {
         async fn perform(&mut self, operation: &str) -> Done {
             let mut asked = self.0.lock().unwrap();
             asked.push(operation.to_string());
-            let ending = if asked.len() % 3 == 0 { Ending::Ok } else { Ending::Failed };
+            let ending = if asked.len().is_multiple_of(3) { Ending::Ok } else { Ending::Failed };
             Done { ending, text: String::new() }
         }
     }

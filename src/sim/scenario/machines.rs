@@ -172,6 +172,10 @@ impl Stage for Machines {
         self.armed.iter().filter(|(armed, _)| !struck(armed)).map(|(_, text)| text.clone()).collect()
     }
 
+    fn calm_since(&self) -> Option<Duration> {
+        self.world.calm_since()
+    }
+
     fn recorder(&self) -> Option<Arc<Recorder>> {
         Some(self.world.recorder().clone())
     }
@@ -243,4 +247,36 @@ fn ended(failure: Failure) -> Played {
 fn class_of(message: &str) -> Class {
     let stands_still = ["time limit exceeded", "no events"].iter().any(|text| message.contains(text));
     if stands_still { Class::Liveness } else { Class::Panic }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a stage of one machine is calm under this fault, and after it.
+    fn calm(fault: world::Fault) -> (bool, bool) {
+        let run = simulate(1, WorldConfig::default(), |world| async move {
+            world.start("node0", |_| std::future::pending());
+            let stage = Machines::new(world.clone(), vec!["node0".into()], |_, name| panic!("{name} is not spoken to"));
+            world.inflict(&fault);
+            let under = stage.calm_since().is_some();
+            world.sleep(Duration::from_secs(1)).await;
+            world.recover();
+            (under, stage.calm_since() == Some(Duration::from_secs(1)))
+        });
+        run.result.unwrap()
+    }
+
+    #[test]
+    fn it_is_calm_since_machines_disks_and_links_are_well() {
+        let whom = || world::Whom::Node("node0".into());
+        let slow = world::Fault::Slow { from: "node0".into(), to: CLIENT.into(), by: Duration::from_millis(5) };
+        let disk = world::Fault::DiskTrouble { whom: whom(), trouble: DiskTrouble::Slow(Duration::from_millis(5)) };
+        for fault in [world::Fault::crash("node0", Crash::PowerLoss), world::Fault::Pause { whom: whom() }, slow, disk]
+        {
+            assert_eq!(calm(fault.clone()), (false, true), "{fault}");
+        }
+        let clock = world::Fault::Clock { whom: whom(), fault: ClockFault::Step(1_000_000) };
+        assert!(calm(clock).0, "a wrong clock is no excuse");
+    }
 }

@@ -250,6 +250,19 @@ impl Fault {
         }
     }
 
+    /// The same about other ways; of what is about none, itself.
+    pub fn over(&self, links: Links) -> Fault {
+        match (self, links) {
+            (Fault::Partition(_) | Fault::OneWay(..), Links::Between(groups)) => Fault::Partition(groups),
+            (Fault::Partition(_) | Fault::OneWay(..), Links::OneWay(from, to)) => Fault::OneWay(from, to),
+            (Fault::Slow(_, by), links) => Fault::Slow(links, *by),
+            (Fault::Lose(_, ppm), links) => Fault::Lose(links, *ppm),
+            (Fault::Bandwidth(_, bytes_per_second), links) => Fault::Bandwidth(links, *bytes_per_second),
+            (Fault::Tail(_, ppm, by), links) => Fault::Tail(links, *ppm, *by),
+            _ => self.clone(),
+        }
+    }
+
     /// All nodes that it names.
     pub fn nodes(&self) -> Vec<&str> {
         match self {

@@ -1,6 +1,6 @@
 //! What the language asks of the world that a scenario is played in, and of the system that it is about.
 
-use super::session::Session;
+use super::session::{Refusal, Session};
 use super::{ClientBlock, Nemesis, WorkloadSpec, WorldKind};
 use crate::host::Host;
 use crate::sim::chance::Stream;
@@ -140,4 +140,17 @@ pub struct Done {
     pub ending: Ending,
     /// For those who read the event log.
     pub text: String,
+}
+
+impl Done {
+    /// It came off.
+    pub fn ok(text: impl Into<String>) -> Done {
+        Done { ending: Ending::Ok, text: text.into() }
+    }
+}
+
+impl From<Refusal> for Done {
+    fn from(refusal: Refusal) -> Done {
+        Done { ending: refusal.ending, text: refusal.message }
+    }
 }

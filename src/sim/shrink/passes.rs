@@ -234,16 +234,20 @@ fn simpler_faults(story: &Story, _: &Context) -> Vec<Story> {
         let with = |fault: Fault| Nemesis { fault, ..nemesis.clone() };
         let mut others =
             vec![Nemesis { when: When::Now, ..nemesis.clone() }, Nemesis { lasts: None, ..nemesis.clone() }];
-        match &nemesis.fault {
-            Fault::Partition(groups) => others.extend(fewer_names(groups).into_iter().map(Fault::Partition).map(with)),
-            Fault::OneWay(from, to) => {
-                let fewer = fewer_names(std::slice::from_ref(to)).into_iter().flatten();
-                others.extend(fewer.map(|to| with(Fault::OneWay(from.clone(), to))));
-            }
-            _ => {}
-        }
+        let fewer = nemesis.fault.links().iter().flat_map(fewer_links).collect::<Vec<_>>();
+        others.extend(fewer.into_iter().map(|links| with(nemesis.fault.over(links))));
         others
     })
+}
+
+fn fewer_links(links: &Links) -> Vec<Links> {
+    match links {
+        Links::Between(groups) => fewer_names(groups).into_iter().map(Links::Between).collect(),
+        Links::OneWay(from, to) => {
+            let fewer = fewer_names(std::slice::from_ref(to)).into_iter().flatten();
+            fewer.map(|to| Links::OneWay(from.clone(), to)).collect()
+        }
+    }
 }
 
 /// The groups without one of their names each; none becomes empty.
@@ -288,27 +292,17 @@ fn without_nodes(nemesis: Nemesis, gone: &[String]) -> Option<Nemesis> {
         return Some(nemesis);
     }
     let left = |names: &[String]| names.iter().filter(|name| !gone.contains(name)).cloned().collect::<Vec<_>>();
-    let groups = |groups: &[Vec<String>]| {
-        let groups: Vec<Vec<String>> =
-            groups.iter().map(|group| left(group)).filter(|group| !group.is_empty()).collect();
-        (groups.len() > 1).then_some(groups)
+    let links = match nemesis.fault.links()? {
+        Links::Between(groups) => {
+            let groups = groups.iter().map(|group| left(group)).filter(|group| !group.is_empty());
+            Some(groups.collect::<Vec<_>>()).filter(|groups| groups.len() > 1).map(Links::Between)
+        }
+        Links::OneWay(from, to) => {
+            let to = left(&to);
+            (!gone.contains(&from) && !to.is_empty()).then_some(Links::OneWay(from, to))
+        }
     };
-    let one_way = |from: &String, to: &[String]| {
-        let to = left(to);
-        (!gone.contains(from) && !to.is_empty()).then_some((from.clone(), to))
-    };
-    let links = |links: &Links| match links {
-        Links::Between(names) => groups(names).map(Links::Between),
-        Links::OneWay(from, to) => one_way(from, to).map(|(from, to)| Links::OneWay(from, to)),
-    };
-    let fault = match &nemesis.fault {
-        Fault::Partition(names) => Fault::Partition(groups(names)?),
-        Fault::OneWay(from, to) => one_way(from, to).map(|(from, to)| Fault::OneWay(from, to))?,
-        Fault::Slow(between, by) => Fault::Slow(links(between)?, *by),
-        Fault::Lose(between, ppm) => Fault::Lose(links(between)?, *ppm),
-        _ => return None,
-    };
-    Some(Nemesis { fault, ..nemesis })
+    Some(Nemesis { fault: nemesis.fault.over(links?), ..nemesis })
 }
 
 /// Only those that the violation names; and without one of them.

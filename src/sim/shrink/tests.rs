@@ -143,6 +143,20 @@ fn what_does_not_matter_goes_and_the_rest_becomes_simple() {
 }
 
 #[test]
+fn faults_of_links_lose_the_names_that_do_not_matter() {
+    let text = "cluster data=4 seed=3\n\nnemesis tail an node3 | node0 node1 5% by 300ms\n\
+                nemesis bandwidth node0 -> an node1 node3 100kB/s\n\ncheck all\n";
+    let judge = |scenario: &Scenario, _| {
+        let faults = faults(scenario);
+        let both = has(&faults, "tail") && has(&faults, "bandwidth node0") && has(&faults, "node1");
+        both.then(|| "safety sums".to_string())
+    };
+    let shrunk = shrunk(text, 3, Limits::default(), &judge).text;
+    assert!(!shrunk.contains("node3") && shrunk.contains("data=2"), "{shrunk}");
+    assert!(shrunk.contains("bandwidth node0 -> an 100kB/s") || !shrunk.contains("tail an | node0 node1"), "{shrunk}");
+}
+
+#[test]
 fn an_unshrunk_story_keeps_everything_but_its_comments() {
     let judge = |scenario: &Scenario, _| (scenario.steps.len() == 11).then(|| "panic".to_string());
     let limits = Limits { tries: 2, other_seeds: 0 };

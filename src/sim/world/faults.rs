@@ -392,11 +392,12 @@ impl World {
         }
     }
 
-    /// Since when (from the start of the run) every machine has been up and every link whole; `None` if not all are now.
-    /// Clocks may be wrong.
+    /// Since when (from the start of the run) every machine has been up, every disk well and every link whole; `None` if
+    /// not all are now. Clocks may be wrong.
     pub fn calm_since(&self) -> Option<Duration> {
-        let up = lock(&self.0.nodes).values().all(|node| node.running.as_ref().is_some_and(|process| !process.paused));
-        (up && self.0.network.is_whole()).then(|| self.0.recorder.last_trouble())
+        let is_well = |node: &Node| node.running.as_ref().is_some_and(|process| !process.paused) && node.disk.is_well();
+        let well = lock(&self.0.nodes).values().all(is_well) && self.0.network.is_whole();
+        well.then(|| self.0.recorder.last_trouble())
     }
 
     pub fn set_clock(&self, name: &str, fault: ClockFault) {

@@ -9,6 +9,8 @@
 //!
 //! Values come from a counter of the run: a client `while` others does its operations several times.
 
+use super::options::{self, Number};
+use super::writing::{AGAIN, identity};
 use super::{Performer, rows};
 use crate::sim::chance::Stream;
 use crate::sim::history::Ending;
@@ -19,16 +21,12 @@ use crate::trial::history::{ListStep, ListTransaction};
 use rand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Duration;
 
 /// Readers pause so many times longer than writers.
 const READ_PAUSE_FACTOR: u32 = 4;
 
 pub const COLUMNS: &str = "time timestamptz NOT NULL, device text NOT NULL, position int NOT NULL, value bigint NOT NULL, \
                            PRIMARY KEY (time, device)";
-
-/// Transactions that are run because none of the others came off are numbered from here.
-const AGAIN: u32 = 1_000_000;
 
 pub const FORMS: [&str; 4] = [
     "txn TABLE WRITER.NUMBER rc|rr append:KEY|read:KEY,…",
@@ -79,7 +77,7 @@ impl Operation {
         let way = WAYS[place].1;
         let operation = || {
             let [table, name, rest @ ..] = rest else { return None };
-            let (writer, number) = name.split_once('.')?;
+            let (writer, number) = identity(name)?;
             let (repeatable, steps) = match (way, rest) {
                 (Way::Append, [key]) => (false, vec![Step::Append(key.parse().ok()?)]),
                 (Way::Look, [keys]) => (false, vec![Step::Read(numbers(keys)?)]),
@@ -88,7 +86,6 @@ impl Operation {
                 }
                 _ => return None,
             };
-            let (writer, number) = (writer.parse().ok()?, number.parse().ok()?);
             Some(Operation { way, table: table.to_string(), writer, number, repeatable, steps })
         };
         let example =
@@ -158,16 +155,14 @@ impl Operation {
             Way::Block | Way::Rollback => self.block(performer, &mut transaction.steps).await,
             Way::Append | Way::Look => self.alone(performer, &mut transaction.steps).await,
         };
-        let (ending, text) = match told {
-            Ok(()) => (Ending::Ok, format!("{} steps", transaction.steps.len())),
-            Err(refusal) => (refusal.ending, refusal.message),
-        };
+        let done = told.map_or_else(Done::from, |()| Done::ok(format!("{} steps", transaction.steps.len())));
         // Nobody ever said COMMIT: it must not have happened.
-        transaction.ending = if self.way == Way::Rollback { Ending::Failed } else { ending };
+        transaction.ending = if self.way == Way::Rollback { Ending::Failed } else { done.ending };
         transaction.completed = performer.now();
-        let mut history = performer.history.lock().expect("no client panics while it holds the lock");
-        history.lists.entry(self.table.clone()).or_default().transactions.push(transaction);
-        Done { ending, text }
+        performer.remember(|history| {
+            history.lists.entry(self.table.clone()).or_default().transactions.push(transaction);
+        });
+        done
     }
 
     /// One statement is all there is.
@@ -218,10 +213,11 @@ impl Operation {
 }
 
 fn next_value(performer: &Performer, table: &str) -> u64 {
-    let mut history = performer.history.lock().expect("no client panics while it holds the lock");
-    let lists = history.lists.entry(table.to_string()).or_default();
-    lists.values += 1;
-    lists.values
+    performer.remember(|history| {
+        let lists = history.lists.entry(table.to_string()).or_default();
+        lists.values += 1;
+        lists.values
+    })
 }
 
 async fn read(performer: &mut Performer, table: &str, keys: &[u64], done: &mut Vec<ListStep>) -> Result<(), Refusal> {
@@ -301,10 +297,10 @@ pub struct Options {
     pub writers: u32,
     pub transactions: u32,
     pub readers: u32,
-    pub keys: u64,
+    pub keys: u32,
     /// So many percent of the blocks are under REPEATABLE READ.
     pub repeatable_read: u32,
-    pub pause_ms_max: u64,
+    pub pause_ms_max: u32,
 }
 
 impl Options {
@@ -317,58 +313,37 @@ impl Options {
             readers: 1,
             keys: 6,
             repeatable_read: 50,
-            pause_ms_max: 50,
+            pause_ms_max: options::PAUSE_MS,
         };
-        for (key, value) in &spec.options {
-            let number = |min: u64, max: u64| {
-                value
-                    .parse::<u64>()
-                    .ok()
-                    .filter(|n| (min..=max).contains(n))
-                    .ok_or(format!("bad value in \"{key}={value}\", expected {min} to {max}"))
-            };
-            match key.as_str() {
-                "table" => options.table = value.clone(),
-                "writers" => options.writers = number(0, 1000)? as u32,
-                "transactions" => options.transactions = number(0, 100_000)? as u32,
-                "readers" => options.readers = number(0, 1000)? as u32,
-                "keys" => options.keys = number(1, 1000)?,
-                "repeatable_read" => options.repeatable_read = number(0, 100)? as u32,
-                "pause_ms" => options.pause_ms_max = number(0, 60_000)?,
-                _ => {
-                    let known = "table, writers, transactions, readers, keys, repeatable_read, pause_ms";
-                    return Err(format!("unknown option \"{key}\", expected: {known}"));
-                }
-            }
-        }
+        let numbers: [Number<'_>; 6] = [
+            ("writers", 0..=1_000, &mut options.writers),
+            ("transactions", 0..=100_000, &mut options.transactions),
+            ("readers", 0..=1_000, &mut options.readers),
+            ("keys", 1..=1_000, &mut options.keys),
+            ("repeatable_read", 0..=100, &mut options.repeatable_read),
+            ("pause_ms", options::PAUSES_MS, &mut options.pause_ms_max),
+        ];
+        options::read(spec, &mut options.table, numbers)?;
         Ok(options)
     }
 
     pub fn clients(&self, chance: &mut Stream) -> Vec<ClientBlock> {
-        let name = |kind: &str, number: u32| format!("{}-{kind}{number}", self.table);
-        let writers: Vec<String> = (0..self.writers).map(|writer| name("writer", writer)).collect();
-        let mut clients: Vec<ClientBlock> = (0..)
-            .zip(&writers)
-            .map(|(writer, name)| {
-                let operations =
-                    (0..self.transactions).map(|number| self.transaction(writer, number, chance)).collect();
-                ClientBlock { name: name.clone(), accompanies: vec![], operations }
-            })
-            .collect();
-        let pause = (Duration::ZERO, Duration::from_millis(self.pause_ms_max) * READ_PAUSE_FACTOR);
-        clients.extend((0..self.readers).map(|reader| {
+        let writers = options::clients(&self.table, "writer", self.writers, |writer| {
+            (0..self.transactions).map(|number| self.transaction(writer, number, chance)).collect()
+        });
+        let pause = options::watchers_pause(self.pause_ms_max, READ_PAUSE_FACTOR);
+        let readers = options::watchers(&self.table, "reader", self.readers, &writers, |reader| {
             let look = Operation {
                 way: Way::Look,
                 table: self.table.clone(),
                 writer: self.writers + reader,
                 number: 0,
                 repeatable: false,
-                steps: vec![Step::Read((0..self.keys).collect())],
+                steps: vec![Step::Read((0..u64::from(self.keys)).collect())],
             };
-            let operations = vec![Timed { pause, text: look.to_string() }];
-            ClientBlock { name: name("reader", reader), accompanies: writers.clone(), operations }
-        }));
-        clients
+            vec![Timed { pause, text: look.to_string() }]
+        });
+        [writers, readers].concat()
     }
 
     fn transaction(&self, writer: u32, number: u32, chance: &mut Stream) -> Timed {
@@ -384,9 +359,8 @@ impl Options {
             Way::Append => (false, vec![Step::Append(self.key(chance))]),
             Way::Look => (false, vec![self.read(chance)]),
         };
-        let pause = Duration::from_millis(chance.random_range(0..=self.pause_ms_max));
         let operation = Operation { way, table: self.table.clone(), writer, number, repeatable, steps };
-        Timed { pause: (pause, pause), text: operation.to_string() }
+        Timed { pause: options::pause(self.pause_ms_max, chance), text: operation.to_string() }
     }
 
     /// Reads and appends, mixed.
@@ -411,7 +385,7 @@ impl Options {
     }
 
     fn key(&self, chance: &mut Stream) -> u64 {
-        chance.random_range(0..self.keys)
+        chance.random_range(0..u64::from(self.keys))
     }
 }
 

@@ -8,7 +8,6 @@ use super::options::{self, Number};
 use super::writing::{AGAIN, Place, Way, Writing, identity};
 use super::{Performer, rows};
 use crate::sim::chance::Stream;
-use crate::sim::history::Ending;
 use crate::sim::scenario::session::Refusal;
 use crate::sim::scenario::stage::Done;
 use crate::sim::scenario::{ClientBlock, Timed, WorkloadSpec};
@@ -16,7 +15,6 @@ use crate::trial::history::Audit;
 use crate::trial::question::micros;
 use rand::Rng;
 use std::fmt;
-use std::time::Duration;
 
 pub const COLUMNS: &str =
     "time timestamptz NOT NULL, account text NOT NULL, writer int, batch int, row int, rows int, amount bigint";
@@ -170,11 +168,11 @@ async fn audit(auditing: Auditing, table: &str, performer: &mut Performer) -> Do
             let audit = Audit { invoked, completed: performer.now(), statements };
             let entries: u64 = audit.statements[0].iter().map(|(.., count)| count).sum();
             performer.remember(|history| history.audits.entry(table.to_string()).or_default().push(audit));
-            Done { ending: Ending::Ok, text: format!("{entries} entries") }
+            Done::ok(format!("{entries} entries"))
         }
         Err(refusal) => {
             performer.session.hang_up();
-            Done { ending: refusal.ending, text: refusal.message }
+            refusal.into()
         }
     }
 }
@@ -222,49 +220,39 @@ pub struct Options {
     pub transfers: u32,
     pub auditors: u32,
     pub accounts: u32,
-    pub pause_ms_max: u64,
+    pub pause_ms_max: u32,
 }
 
 impl Options {
     /// Errors name the option and what was expected.
     pub fn from_spec(spec: &WorkloadSpec) -> Result<Options, String> {
-        let table = spec.name.clone();
-        let mut options = Options { table, tellers: 2, transfers: 10, auditors: 1, accounts: 8, pause_ms_max: 50 };
+        let (table, pause_ms_max) = (spec.name.clone(), options::PAUSE_MS);
+        let mut options = Options { table, tellers: 2, transfers: 10, auditors: 1, accounts: 8, pause_ms_max };
         let numbers: [Number<'_>; 5] = [
-            ("tellers", 1_000, &mut options.tellers),
-            ("transfers", 1_000_000, &mut options.transfers),
-            ("auditors", 1_000, &mut options.auditors),
-            ("accounts", 1_000, &mut options.accounts),
-            ("pause_ms", 60_000, &mut 0),
+            ("tellers", 0..=1_000, &mut options.tellers),
+            ("transfers", 0..=1_000_000, &mut options.transfers),
+            ("auditors", 0..=1_000, &mut options.auditors),
+            ("accounts", 2..=1_000, &mut options.accounts),
+            ("pause_ms", options::PAUSES_MS, &mut options.pause_ms_max),
         ];
-        options.pause_ms_max = options::read(spec, &mut options.table, numbers)?;
+        options::read(spec, &mut options.table, numbers)?;
         Ok(options)
     }
 
     pub fn clients(&self, chance: &mut Stream) -> Vec<ClientBlock> {
-        let name = |kind: &str, number: u32| format!("{}-{kind}{number}", self.table);
-        let tellers: Vec<String> = (0..self.tellers).map(|teller| name("teller", teller)).collect();
-        let mut clients: Vec<ClientBlock> = (0..)
-            .zip(&tellers)
-            .map(|(writer, name)| {
-                let operations = (0..self.transfers).map(|number| self.transfer(writer, number, chance)).collect();
-                ClientBlock { name: name.clone(), accompanies: vec![], operations }
-            })
-            .collect();
-        let pause = (Duration::ZERO, Duration::from_millis(self.pause_ms_max) * AUDIT_PAUSE_FACTOR);
+        let tellers = options::clients(&self.table, "teller", self.tellers, |teller| {
+            (0..self.transfers).map(|number| self.transfer(teller, number, chance)).collect()
+        });
+        let pause = options::watchers_pause(self.pause_ms_max, AUDIT_PAUSE_FACTOR);
         let audit = |(verb, _): &(&str, Auditing)| Timed { pause, text: format!("{verb} {}", self.table) };
-        clients.extend((0..self.auditors).map(|auditor| ClientBlock {
-            name: name("auditor", auditor),
-            accompanies: tellers.clone(),
-            operations: AUDITS.iter().map(audit).collect(),
-        }));
-        clients
+        let audits = |_| AUDITS.iter().map(audit).collect();
+        let auditors = options::watchers(&self.table, "auditor", self.auditors, &tellers, audits);
+        [tellers, auditors].concat()
     }
 
     fn transfer(&self, writer: u32, number: u32, chance: &mut Stream) -> Timed {
-        let accounts = self.accounts.max(2);
-        let from = chance.random_range(0..accounts);
-        let to = (from + chance.random_range(1..accounts)) % accounts;
+        let from = chance.random_range(0..self.accounts);
+        let to = (from + chance.random_range(1..self.accounts)) % self.accounts;
         let mut entry = |account| {
             let day = i64::from(chance.random_range(0..DAYS));
             Entry { time: super::batches::time(day, 0), account }

@@ -7,7 +7,6 @@ use super::options::{self, Number};
 use super::writing::{AGAIN, Place, Way, Writing, identity};
 use super::{Performer, rows};
 use crate::sim::chance::Stream;
-use crate::sim::history::Ending;
 use crate::sim::scenario::stage::Done;
 use crate::sim::scenario::{ClientBlock, Timed, WorkloadSpec};
 use crate::trial::history::{Read, Seen};
@@ -91,14 +90,12 @@ impl Operation {
             let read = || {
                 let [table, name, first, count, step] = rest else { return None };
                 let (writer, number) = identity(name)?;
-                Some(Operation::Wide {
-                    table: table.to_string(),
-                    writer,
-                    number,
-                    first: Row::parse(first)?,
-                    count: count.parse().ok().filter(|count| (1..=WIDE_ROWS_MAX).contains(count))?,
-                    step: duration(step).ok()?,
-                })
+                let (first, step) = (Row::parse(first)?, duration(step).ok()?);
+                let count = count.parse().ok().filter(|count| (1..=WIDE_ROWS_MAX).contains(count))?;
+                // The time of the last row, too, must be a date.
+                let span = i64::try_from(step.checked_mul(count)?.as_micros()).ok()?;
+                chrono::DateTime::from_timestamp_micros(question::micros(&first.time)?.checked_add(span)?)?;
+                Some(Operation::Wide { table: table.to_string(), writer, number, first, count, step })
             };
             let form = || format!("expected: {}, as copy-wide t 0.1 2023-01-02/7 300 10m", FORMS[5]);
             return Some(read().ok_or_else(form));
@@ -212,11 +209,11 @@ async fn read(table: &str, performer: &mut Performer) -> Done {
     match performer.statement(&all_batches(table)).await {
         Ok(output) => {
             let read = Read { invoked, completed: performer.now(), seen: seen(&rows(output)) };
-            let text = format!("{} batches", read.seen.len());
+            let done = Done::ok(format!("{} batches", read.seen.len()));
             performer.remember(|history| history.batches.entry(table.to_string()).or_default().reads.push(read));
-            Done { ending: Ending::Ok, text }
+            done
         }
-        Err(refusal) => Done { ending: refusal.ending, text: refusal.message },
+        Err(refusal) => refusal.into(),
     }
 }
 
@@ -248,7 +245,7 @@ pub struct Options {
     pub writers: u32,
     pub batches: u32,
     pub readers: u32,
-    pub pause_ms_max: u64,
+    pub pause_ms_max: u32,
     /// Rows lie within so many days.
     pub days: u32,
     /// So many of a hundred batches are about the time that the writer has come to, as a sensor's are.
@@ -269,7 +266,7 @@ impl Options {
             writers: 2,
             batches: 10,
             readers: 1,
-            pause_ms_max: 50,
+            pause_ms_max: options::PAUSE_MS,
             days: 21,
             ordered_percent: 0,
             late_percent: 0,
@@ -277,49 +274,38 @@ impl Options {
             valued: false,
         };
         let numbers: [Number<'_>; 8] = [
-            ("writers", 1_000, &mut options.writers),
-            ("batches", 1_000_000, &mut options.batches),
-            ("readers", 1_000, &mut options.readers),
-            ("pause_ms", 60_000, &mut 0),
-            ("days", 3_650, &mut options.days),
-            ("ordered", 100, &mut options.ordered_percent),
-            ("late", 100, &mut options.late_percent),
-            ("wide", 100, &mut options.wide_percent),
+            ("writers", 0..=1_000, &mut options.writers),
+            ("batches", 0..=1_000_000, &mut options.batches),
+            ("readers", 0..=1_000, &mut options.readers),
+            ("pause_ms", options::PAUSES_MS, &mut options.pause_ms_max),
+            ("days", 1..=3_650, &mut options.days),
+            ("ordered", 0..=100, &mut options.ordered_percent),
+            ("late", 0..=100, &mut options.late_percent),
+            ("wide", 0..=100, &mut options.wide_percent),
         ];
-        options.pause_ms_max = options::read(spec, &mut options.table, numbers)?;
+        options::read(spec, &mut options.table, numbers)?;
         Ok(options)
     }
 
     pub fn clients(&self, chance: &mut Stream) -> Vec<ClientBlock> {
-        let name = |kind: &str, number: u32| format!("{}-{kind}{number}", self.table);
-        let writers: Vec<String> = (0..self.writers).map(|writer| name("writer", writer)).collect();
-        let mut clients: Vec<ClientBlock> = (0..)
-            .zip(&writers)
-            .map(|(writer, name)| {
-                let operations = (0..self.batches).map(|number| self.write(writer, number, chance)).collect();
-                ClientBlock { name: name.clone(), accompanies: vec![], operations }
-            })
-            .collect();
-        let pause = (Duration::ZERO, Duration::from_millis(self.pause_ms_max) * READ_PAUSE_FACTOR);
+        let writers = options::clients(&self.table, "writer", self.writers, |writer| {
+            (0..self.batches).map(|number| self.write(writer, number, chance)).collect()
+        });
+        let pause = options::watchers_pause(self.pause_ms_max, READ_PAUSE_FACTOR);
         let read = Timed { pause, text: Operation::Read { table: self.table.clone() }.to_string() };
-        clients.extend((0..self.readers).map(|reader| ClientBlock {
-            name: name("reader", reader),
-            accompanies: writers.clone(),
-            operations: vec![read.clone()],
-        }));
-        clients
+        let readers = options::watchers(&self.table, "reader", self.readers, &writers, |_| vec![read.clone()]);
+        [writers, readers].concat()
     }
 
     fn write(&self, writer: u32, number: u32, chance: &mut Stream) -> Timed {
         let percent = |chance: &mut Stream, percent: u32| chance.random_range(0..100) < percent;
         let (wide, late) = (percent(chance, self.wide_percent), percent(chance, self.late_percent));
         let ordered = percent(chance, self.ordered_percent);
-        let days = self.days.max(1);
         let row = |chance: &mut Stream| {
             let day = match () {
                 () if late => -i64::from(chance.random_range(1..=60_u32)),
-                () if ordered => i64::from(number * days / self.batches.max(1)),
-                () => i64::from(chance.random_range(0..days)),
+                () if ordered => i64::from(number) * i64::from(self.days) / i64::from(self.batches),
+                () => i64::from(chance.random_range(0..self.days)),
             };
             let value = self.valued.then(|| chance.random_range(-1_000..=1_000));
             Row {
@@ -379,6 +365,7 @@ mod tests {
             "insert t 0 2023-01-05/7",
             "copy t 0.1 2023-13-05/7",
             "copy-wide t 0.1 2023-01-05/7 0 10m",
+            "copy-wide t 0.1 2023-01-05/7 10000 100000000d",
             "read",
             "burn t",
             "",

@@ -8,7 +8,6 @@ use super::{Performer, STATEMENT_TIMEOUT, batches, no_answer};
 use crate::error::codes;
 use crate::sim::chance::Stream;
 use crate::sim::history::Ending;
-use crate::sim::scenario::session::Refusal;
 use crate::sim::scenario::stage::Done;
 use crate::sim::scenario::{ClientBlock, Timed, WorkloadSpec};
 use crate::units::{duration, exact};
@@ -152,19 +151,11 @@ impl fmt::Display for Operation {
     }
 }
 
-fn refused(refusal: Refusal) -> Done {
-    Done { ending: refusal.ending, text: refusal.message }
-}
-
-fn done(text: &str) -> Done {
-    Done { ending: Ending::Ok, text: text.to_string() }
-}
-
 async fn visit(table: &str, performer: &mut Performer) -> Done {
     performer.session.hang_up();
     let answer = performer.statement(&format!("SELECT count(*) FROM {table}")).await;
     performer.session.hang_up();
-    answer.map_or_else(refused, |_| done("a look"))
+    answer.map_or_else(Done::from, |_| Done::ok("a look"))
 }
 
 async fn leave(writing: &Writing<'_>, performer: &mut Performer) -> Done {
@@ -177,7 +168,7 @@ async fn leave(writing: &Writing<'_>, performer: &mut Performer) -> Done {
     performer.session.hang_up();
     // Nobody ever said COMMIT.
     writing.remember(Ending::Failed, invoked, performer);
-    opened.map_or_else(refused, |_| done("left a transaction open"))
+    opened.map_or_else(Done::from, |_| Done::ok("left a transaction open"))
 }
 
 async fn cancel(writing: &Writing<'_>, after: Duration, performer: &mut Performer) -> Done {
@@ -191,9 +182,9 @@ async fn cancel(writing: &Writing<'_>, after: Duration, performer: &mut Performe
     let ending = answer.as_ref().err().map_or(Ending::Ok, |refusal| refusal.ending);
     writing.remember(ending, invoked, performer);
     match answer {
-        Ok(_) => done("too late to cancel"),
-        Err(refusal) if refusal.code.as_deref() == Some(codes::QUERY_CANCELED.as_str()) => done("cancelled"),
-        Err(refusal) => refused(refusal),
+        Ok(_) => Done::ok("too late to cancel"),
+        Err(refusal) if refusal.code.as_deref() == Some(codes::QUERY_CANCELED.as_str()) => Done::ok("cancelled"),
+        Err(refusal) => refusal.into(),
     }
 }
 
@@ -202,9 +193,9 @@ async fn walk_off(writing: &Writing<'_>, after: Duration, performer: &mut Perfor
     let answer = host.timeout(after, performer.session.run(&writing.insert_all())).await;
     performer.session.hang_up();
     let (ending, done) = match answer {
-        Ok(Ok(_)) => (Ending::Ok, done("too late to leave")),
-        Ok(Err(refusal)) => (refusal.ending, refused(refusal)),
-        Err(_) => (Ending::Unknown, done("left before the answer")),
+        Ok(Ok(_)) => (Ending::Ok, Done::ok("too late to leave")),
+        Ok(Err(refusal)) => (refusal.ending, refusal.into()),
+        Err(_) => (Ending::Unknown, Done::ok("left before the answer")),
     };
     writing.remember(ending, invoked, performer);
     done
@@ -233,7 +224,7 @@ async fn stumble(writing: &Writing<'_>, mistake: Mistake, performer: &mut Perfor
         // PostgreSQL makes it a ROLLBACK.
         ("COMMIT".to_string(), None),
     ];
-    let mut outcome = done("stumbled");
+    let mut outcome = Done::ok("stumbled");
     for (sql, due) in steps {
         match (performer.statement(&sql).await, due) {
             (Ok(_), None) => {}
@@ -263,29 +254,26 @@ pub struct Options {
     pub table: String,
     pub clients: u32,
     pub turns: u32,
-    pub pause_ms_max: u64,
+    pub pause_ms_max: u32,
 }
 
 impl Options {
     /// Errors name the option and what was expected.
     pub fn from_spec(spec: &WorkloadSpec) -> Result<Options, String> {
-        let mut options = Options { table: spec.name.clone(), clients: 2, turns: 12, pause_ms_max: 50 };
+        let mut options = Options { table: spec.name.clone(), clients: 2, turns: 12, pause_ms_max: options::PAUSE_MS };
         let numbers: [Number<'_>; 3] = [
-            ("clients", 1_000, &mut options.clients),
-            ("turns", 1_000_000, &mut options.turns),
-            ("pause_ms", 60_000, &mut 0),
+            ("clients", 0..=1_000, &mut options.clients),
+            ("turns", 0..=1_000_000, &mut options.turns),
+            ("pause_ms", options::PAUSES_MS, &mut options.pause_ms_max),
         ];
-        options.pause_ms_max = options::read(spec, &mut options.table, numbers)?;
+        options::read(spec, &mut options.table, numbers)?;
         Ok(options)
     }
 
     pub fn clients(&self, chance: &mut Stream) -> Vec<ClientBlock> {
-        let block = |client| ClientBlock {
-            name: format!("{}-client{client}", self.table),
-            accompanies: vec![],
-            operations: (0..self.turns).map(|number| self.turn(client, number, chance)).collect(),
-        };
-        (0..self.clients).map(block).collect()
+        options::clients(&self.table, "client", self.clients, |client| {
+            (0..self.turns).map(|number| self.turn(client, number, chance)).collect()
+        })
     }
 
     fn turn(&self, writer: u32, number: u32, chance: &mut Stream) -> Timed {

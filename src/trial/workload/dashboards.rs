@@ -7,7 +7,6 @@
 use super::options::{self, Number};
 use super::{Performer, batches, rows};
 use crate::sim::chance::Stream;
-use crate::sim::history::Ending;
 use crate::sim::scenario::stage::Done;
 use crate::sim::scenario::{ClientBlock, Timed, WorkloadSpec};
 use crate::trial::history::Answer;
@@ -62,12 +61,12 @@ impl Operation {
         match performer.statement(&self.question.sql(&self.table)).await {
             Ok(output) => {
                 let (question, completed, rows) = (self.question.clone(), performer.now(), rows(output));
-                let text = format!("{} lines", rows.len());
+                let done = Done::ok(format!("{} lines", rows.len()));
                 let answer = Answer { question, invoked, completed, rows };
                 performer.remember(|history| history.answers.entry(self.table.clone()).or_default().push(answer));
-                Done { ending: Ending::Ok, text }
+                done
             }
-            Err(refusal) => Done { ending: refusal.ending, text: refusal.message },
+            Err(refusal) => refusal.into(),
         }
     }
 }
@@ -93,38 +92,32 @@ impl Options {
         let sensors = batches::Options { readers: 0, valued: true, ..batches::Options::from_spec(&none)? };
         let mut options = Options { sensors, dashboards: 1, questions: 12 };
         let numbers: [Number<'_>; 6] = [
-            ("sensors", 1_000, &mut options.sensors.writers),
-            ("batches", 1_000_000, &mut options.sensors.batches),
-            ("dashboards", 1_000, &mut options.dashboards),
-            ("questions", 1_000_000, &mut options.questions),
-            ("days", 3_650, &mut options.sensors.days),
-            ("pause_ms", 60_000, &mut 0),
+            ("sensors", 0..=1_000, &mut options.sensors.writers),
+            ("batches", 0..=1_000_000, &mut options.sensors.batches),
+            ("dashboards", 0..=1_000, &mut options.dashboards),
+            ("questions", 0..=1_000_000, &mut options.questions),
+            ("days", 1..=3_650, &mut options.sensors.days),
+            ("pause_ms", options::PAUSES_MS, &mut options.sensors.pause_ms_max),
         ];
-        options.sensors.pause_ms_max = options::read(spec, &mut options.sensors.table, numbers)?;
+        options::read(spec, &mut options.sensors.table, numbers)?;
         Ok(options)
     }
 
     pub fn clients(&self, chance: &mut Stream) -> Vec<ClientBlock> {
-        let mut clients = self.sensors.clients(chance);
+        let sensors = self.sensors.clients(chance);
         let table = &self.sensors.table;
-        for dashboard in 0..self.dashboards {
-            let ask = |_| {
-                let pause = options::pause(self.sensors.pause_ms_max, chance);
-                let operation = Operation { table: table.clone(), question: self.question(chance) };
-                Timed { pause, text: operation.to_string() }
-            };
-            let operations = (0..self.questions).map(ask).collect();
-            clients.push(ClientBlock {
-                name: format!("{table}-dashboard{dashboard}"),
-                accompanies: vec![],
-                operations,
-            });
-        }
-        clients
+        let mut ask = |_| {
+            let pause = options::pause(self.sensors.pause_ms_max, chance);
+            let operation = Operation { table: table.clone(), question: self.question(chance) };
+            Timed { pause, text: operation.to_string() }
+        };
+        let questions = |_| (0..self.questions).map(&mut ask).collect();
+        let dashboards = options::clients(table, "dashboard", self.dashboards, questions);
+        [sensors, dashboards].concat()
     }
 
     fn question(&self, chance: &mut Stream) -> Question {
-        let days = i64::from(self.sensors.days.max(1));
+        let days = i64::from(self.sensors.days);
         let from = chance.random_range(0..days);
         let before = from + chance.random_range(1..=days);
         let span = Span { from: batches::time(from, 0), before: batches::time(before, 0) };

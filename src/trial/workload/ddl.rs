@@ -75,12 +75,12 @@ impl Operation {
                 };
                 let values: Vec<String> = (0..*rows).map(row).collect();
                 let answer = performer.statement(&format!("INSERT INTO {table} VALUES {}", values.join(", "))).await;
-                answer.map_or_else(refused, |_| done(format!("{rows} rows")))
+                answer.map_or_else(Done::from, |_| Done::ok(format!("{rows} rows")))
             }
             Operation::Drop { table } => {
                 let answer = performer.statement(&format!("DROP TABLE IF EXISTS {table}")).await;
                 note(table, Standing::Absent, ending_of(answer.as_ref().err()), performer);
-                answer.map_or_else(refused, |_| done("dropped".to_string()))
+                answer.map_or_else(Done::from, |_| Done::ok("dropped"))
             }
         }
     }
@@ -96,14 +96,6 @@ impl fmt::Display for Operation {
             Operation::Drop { table } => write!(f, "drop {table}"),
         }
     }
-}
-
-fn refused(refusal: Refusal) -> Done {
-    Done { ending: refusal.ending, text: refusal.message }
-}
-
-fn done(text: String) -> Done {
-    Done { ending: Ending::Ok, text }
 }
 
 fn ending_of(refusal: Option<&Refusal>) -> Ending {
@@ -123,16 +115,16 @@ async fn make(table: &str, slices: u32, block: bool, performer: &mut Performer) 
         let statements = ["BEGIN".to_string(), create, hypertable, "COMMIT".to_string()];
         let answer = super::writing::run(performer, &statements).await;
         note(table, Standing::Hypertable, ending_of(answer.as_ref().err()), performer);
-        return answer.map_or_else(refused, |()| done("made".to_string()));
+        return answer.map_or_else(Done::from, |()| Done::ok("made"));
     }
     let answer = performer.statement(&create).await;
     note(table, Standing::Local, ending_of(answer.as_ref().err()), performer);
     if let Err(refusal) = answer {
-        return refused(refusal);
+        return refusal.into();
     }
     let answer = performer.statement(&hypertable).await;
     note(table, Standing::Hypertable, ending_of(answer.as_ref().err()), performer);
-    answer.map_or_else(refused, |_| done("made".to_string()))
+    answer.map_or_else(Done::from, |_| Done::ok("made"))
 }
 
 /// The options of a `workload ddl` line.
@@ -141,29 +133,26 @@ pub struct Options {
     pub table: String,
     pub clients: u32,
     pub tables: u32,
-    pub pause_ms_max: u64,
+    pub pause_ms_max: u32,
 }
 
 impl Options {
     /// Errors name the option and what was expected.
     pub fn from_spec(spec: &WorkloadSpec) -> Result<Options, String> {
-        let mut options = Options { table: spec.name.clone(), clients: 1, tables: 3, pause_ms_max: 50 };
+        let mut options = Options { table: spec.name.clone(), clients: 1, tables: 3, pause_ms_max: options::PAUSE_MS };
         let numbers: [Number<'_>; 3] = [
-            ("clients", 1_000, &mut options.clients),
-            ("tables", 1_000, &mut options.tables),
-            ("pause_ms", 60_000, &mut 0),
+            ("clients", 0..=1_000, &mut options.clients),
+            ("tables", 0..=1_000, &mut options.tables),
+            ("pause_ms", options::PAUSES_MS, &mut options.pause_ms_max),
         ];
-        options.pause_ms_max = options::read(spec, &mut options.table, numbers)?;
+        options::read(spec, &mut options.table, numbers)?;
         Ok(options)
     }
 
     pub fn clients(&self, chance: &mut Stream) -> Vec<ClientBlock> {
-        let block = |client| ClientBlock {
-            name: format!("{}-client{client}", self.table),
-            accompanies: vec![],
-            operations: (0..self.tables).flat_map(|number| self.life(client, number, chance)).collect(),
-        };
-        (0..self.clients).map(block).collect()
+        options::clients(&self.table, "client", self.clients, |client| {
+            (0..self.tables).flat_map(|number| self.life(client, number, chance)).collect()
+        })
     }
 
     /// One table: made, filled, and mostly dropped.

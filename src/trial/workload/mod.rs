@@ -192,8 +192,8 @@ impl Performer {
         Performer { name: name.to_string(), host, session, history, number }
     }
 
-    fn remember(&self, note: impl FnOnce(&mut History)) {
-        note(&mut self.history.lock().expect("no client panics while it holds the lock"));
+    fn remember<T>(&self, note: impl FnOnce(&mut History) -> T) -> T {
+        note(&mut self.history.lock().expect("no client panics while it holds the lock"))
     }
 
     /// Runs one statement; the error says what a client may conclude.

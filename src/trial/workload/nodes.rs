@@ -72,22 +72,19 @@ pub struct Options {
     pub first: u16,
     pub count: u16,
     pub tables: Vec<String>,
-    pub pause_ms_max: u64,
+    pub pause_ms_max: u32,
 }
 
 impl Options {
     /// Errors name the option and what was expected.
     pub fn from_spec(spec: &WorkloadSpec) -> Result<Options, String> {
-        let mut options = Options { count: 1, pause_ms_max: 50, ..Options::default() };
+        let mut options = Options { count: 1, pause_ms_max: options::PAUSE_MS, ..Options::default() };
         for (key, value) in &spec.options {
-            let number = |max: u16| {
-                let number = value.parse::<u16>().ok().filter(|number| *number <= max);
-                number.ok_or_else(|| format!("bad value in \"{key}={value}\", expected at most {max}"))
-            };
+            let servers = || options::number(key, value, &(0..=64)).map(|number| number as u16);
             match key.as_str() {
-                "first" => options.first = number(64)?,
-                "count" => options.count = number(64)?,
-                "pause_ms" => options.pause_ms_max = u64::from(number(60_000)?),
+                "first" => options.first = servers()?,
+                "count" => options.count = servers()?,
+                "pause_ms" => options.pause_ms_max = options::number(key, value, &options::PAUSES_MS)?,
                 "tables" => {
                     options.tables = value.split(',').filter(|name| !name.is_empty()).map(str::to_string).collect();
                 }

@@ -9,7 +9,7 @@ use crate::sim::scenario::session::Refusal;
 use crate::sim::scenario::stage::Done;
 use crate::trial::history::{Batch, Row};
 
-/// Batches that are written because none of the others came off are numbered from here.
+/// Batches and transactions over lists that are there because none of the others came off are numbered from here.
 pub const AGAIN: u32 = 1_000_000;
 
 /// How a batch gets into the table.
@@ -42,7 +42,7 @@ pub struct Writing<'a> {
     pub places: Vec<Place>,
 }
 
-/// `WRITER.BATCH`.
+/// `WRITER.BATCH`, `WRITER.NUMBER`.
 pub fn identity(text: &str) -> Option<(u32, u32)> {
     let (writer, number) = text.split_once('.')?;
     Some((writer.parse().ok()?, number.parse().ok()?))
