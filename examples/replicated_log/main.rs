@@ -6,6 +6,7 @@
 //! cargo run --example replicated_log                          # 50 seeds of the story
 //! cargo run --example replicated_log -- --seeds 1..50 --bug   # a planted bug: the judges find it
 //! cargo run --example replicated_log -- --seed 1 --bug --timeline   # what happened in one of them
+//! cargo run --example replicated_log -- --seed 1 --bug --shrink     # a shorter story that fails in the same way
 //! ```
 
 mod checker;
@@ -17,6 +18,7 @@ use hypertile::sim::picture::{KEEP_EVENTS, Options, Picture, timeline};
 use hypertile::sim::scenario::machines::Simulated;
 use hypertile::sim::scenario::run::{Played, Verdict};
 use hypertile::sim::scenario::{self, Scenario};
+use hypertile::sim::shrink::{self, Limits};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +41,9 @@ struct Arguments {
     /// Print what happened (one seed)
     #[arg(long, requires = "seed")]
     timeline: bool,
+    /// Look for a shorter story that fails in the same way, and print it (one seed)
+    #[arg(long, requires = "seed")]
+    shrink: bool,
 }
 
 fn seeds(text: &str) -> Result<(u64, u64), String> {
@@ -66,6 +71,9 @@ fn main() -> ExitCode {
         }
         failed += u32::from(played.verdict != Verdict::Ok);
         say(&told(&arguments, seed, &played, &facts));
+        if arguments.shrink && played.verdict != Verdict::Ok {
+            say(&shrunk(&scenario, seed, arguments.bug));
+        }
     }
     say(&format!("{} runs, {failed} failed", last + 1 - first));
     ExitCode::from(u8::from(failed > 0))
@@ -102,6 +110,24 @@ fn told(arguments: &Arguments, seed: u64, played: &Played, facts: &Simulated) ->
         ));
     }
     text
+}
+
+/// A short story that fails as this one does, and what to paste once it has been saved.
+fn shrunk(scenario: &Scenario, seed: u64, bug: bool) -> String {
+    match shrink::shrink(scenario, seed, &trial::Words, &trial::Runs { bug }, Limits::default()) {
+        Ok(shrunk) => format!(
+            "\n# Shows: {}. Shrunk from {} lines to {} in {} tries. Again:\n\
+             #   cargo run --example replicated_log -- --scenario short.slt --seed {}{}\n{}",
+            shrunk.violation,
+            shrunk.lines_before,
+            shrunk.lines_after,
+            shrunk.tries,
+            shrunk.seed,
+            if bug { " --bug" } else { "" },
+            shrunk.text
+        ),
+        Err(refusal) => refusal.to_string(),
+    }
 }
 
 /// Whoever reads may stop reading (`| head`): the exit code tells all the same.

@@ -12,10 +12,11 @@ use hypertile::sim::chance;
 use hypertile::sim::checker::Violation;
 use hypertile::sim::history::Ending;
 use hypertile::sim::scenario::machines::{Machines, Simulated, play_in_world};
-use hypertile::sim::scenario::run::Played;
+use hypertile::sim::scenario::run::{Played, Verdict};
 use hypertile::sim::scenario::session::{NO_ANSWER, Output, Refusal, Session};
 use hypertile::sim::scenario::stage::{Client, Done, Stage, Subject, Vocabulary};
-use hypertile::sim::scenario::{ClientBlock, Scenario, Timed, WorkloadSpec};
+use hypertile::sim::scenario::{ClientBlock, Scenario, Timed, WorkloadSpec, parse};
+use hypertile::sim::shrink::Oracle;
 use hypertile::sim::{World, WorldConfig};
 use rand::Rng;
 use std::collections::BTreeMap;
@@ -29,6 +30,28 @@ pub fn run(scenario: &Scenario, seed: u64, bug: bool, keep_events: usize) -> (Pl
     play_in_world(scenario, seed, config, &Words, LogOnTrial::default(), move |world, scenario| async move {
         Ok(start(world, scenario.cluster.data, bug))
     })
+}
+
+/// Whom the shrinker asks what a shorter scenario shows. It takes a shorter one only if that says the same.
+pub struct Runs {
+    pub bug: bool,
+}
+
+impl Oracle for Runs {
+    fn at_once(&self) -> usize {
+        1
+    }
+
+    fn violations(&self, runs: &[(String, u64)]) -> Vec<Option<String>> {
+        let violation = |(text, seed): &(String, u64)| {
+            let scenario = parse("shrinking", text, &Words).ok()?;
+            match run(&scenario, *seed, self.bug, 0).0.verdict {
+                Verdict::Failed { failure, .. } => Some(format!("{} {}", failure.class, failure.checkers.join(" "))),
+                _ => None,
+            }
+        };
+        runs.iter().map(violation).collect()
+    }
 }
 
 /// A primary and so many backups, called `node0`, `node1`, …: each a machine with a disk and a clock of its own.

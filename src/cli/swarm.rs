@@ -39,7 +39,7 @@ pub struct Arguments {
     /// Part K of N of the seeds, so that a sweep can be spread over machines
     #[arg(long, value_parser = shard, value_name = "K/N")]
     shard: Option<(u64, u64)>,
-    /// Every run twice, to see that it is the same
+    /// Every run twice, the second time in another process, to see that it is the same
     #[arg(long)]
     twice: bool,
     /// Write the summary as JSON

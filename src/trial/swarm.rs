@@ -24,7 +24,7 @@ pub struct Order<'a> {
     pub jobs: u16,
     pub until_failure: bool,
     pub time: Option<Duration>,
-    /// Every run twice; two that differ are a failure.
+    /// Every run twice, the second time in another process; two that differ are a failure.
     pub twice: bool,
     pub sabotage: Vec<String>,
 }
@@ -252,6 +252,7 @@ pub fn run(
 ) -> Summary {
     let started = std::time::Instant::now();
     let summary = Mutex::new(Summary { mix: order.mix.file.clone(), ..Summary::default() });
+    let others = order.twice.then(|| workers.another());
     let seeds = Mutex::new(order.seeds);
     let enough = AtomicBool::new(false);
     let next = || {
@@ -265,7 +266,7 @@ pub fn run(
         for _ in 0..order.jobs {
             scope.spawn(|| {
                 while let Some(seed) = next() {
-                    let (report, text) = one(order.mix, seed, &order.sabotage, order.twice, workers);
+                    let (report, text) = one(order.mix, seed, &order.sabotage, others.as_ref(), workers);
                     let failure = failed_run(&report, text);
                     let mut summary = summary.lock().expect("no run panics under this lock");
                     summary.count(seed, &report);
@@ -283,8 +284,9 @@ pub fn run(
     summary
 }
 
-/// The run of one seed, and the scenario that it is.
-pub fn one(mix: &Mix, seed: u64, sabotage: &[String], twice: bool, workers: &Workers) -> (Report, String) {
+/// The run of one seed, and the scenario that it is. With `others` it is made once more there: other processes have their
+/// memory elsewhere, and keys of their own for the hash maps of libraries.
+pub fn one(mix: &Mix, seed: u64, sabotage: &[String], others: Option<&Workers>, workers: &Workers) -> (Report, String) {
     let file = format!("swarm seed {seed}");
     let failed = |message: String| Report::failed_early(&file, seed, Failure::new(Class::Panic, message));
     let text = match Plan::from_seed(seed, mix) {
@@ -293,8 +295,8 @@ pub fn one(mix: &Mix, seed: u64, sabotage: &[String], twice: bool, workers: &Wor
     };
     let request = Request::new(&file, &text, seed, sabotage);
     let mut report = workers.run(&request).unwrap_or_else(failed);
-    if twice && !report.failed() {
-        let again = workers.run(&request).unwrap_or_else(failed);
+    if let Some(others) = others.filter(|_| !report.failed()) {
+        let again = others.run(&request).unwrap_or_else(failed);
         if again.fingerprint != report.fingerprint {
             let fingerprint = |report: &Report| report.fingerprint.clone().unwrap_or_default();
             report.verdict = "failed".to_string();

@@ -9,6 +9,7 @@ mod trial;
 
 use hypertile::sim::scenario::run::{Class, Played, Verdict};
 use hypertile::sim::scenario::{Scenario, parse};
+use hypertile::sim::shrink::{Limits, Refusal, shrink};
 use std::thread;
 
 fn power_cuts() -> Scenario {
@@ -37,6 +38,20 @@ fn an_answer_before_the_sync_is_found_within_a_few_seeds() {
         _ => false,
     });
     assert!(found.count() >= 3);
+}
+
+#[test]
+fn a_failing_story_of_another_service_shrinks_to_a_few_lines_that_fail_in_the_same_way() {
+    let shorter = |seed, bug| shrink(&power_cuts(), seed, &trial::Words, &trial::Runs { bug }, Limits::default());
+    let fails = |seed: &u64| matches!(play(*seed, true).0.verdict, Verdict::Failed { .. });
+    let seed = (1..=10).find(fails).unwrap();
+    let shrunk = shorter(seed, true).unwrap();
+    assert!(shrunk.lines_after * 3 < shrunk.lines_before, "{shrunk:#?}");
+    let short = parse("short.slt", &shrunk.text, &trial::Words).unwrap();
+    let again = |bug| trial::run(&short, shrunk.seed, bug, 0).0.verdict;
+    assert!(matches!(again(true), Verdict::Failed { failure, .. } if failure.class == Class::Safety), "{shrunk:#?}");
+    assert_eq!(again(false), Verdict::Ok, "it is the bug that fails: {shrunk:#?}");
+    assert_eq!(shorter(seed, false), Err(Refusal::Holds));
 }
 
 /// In one process, on several threads at once, and in the opposite order.

@@ -28,7 +28,22 @@ fn a_sweep_is_well_the_same_twice_and_in_parts() {
     assert!(whole.operations["insert"].ok > 50 && whole.faults > 0, "{whole:?}");
     assert_eq!((joined.seeds, joined.ok, joined.events), (whole.seeds, whole.ok, whole.events));
     assert!(whole.fingerprints != 0 && joined.fingerprints == whole.fingerprints, "the same runs, event by event");
+    let verbs = ["insert", "transfer", "append", "ask", "leave", "make", "add-node"];
+    let came_off = verbs.iter().filter(|verb| whole.operations.get(**verb).is_some_and(|tally| tally.ok > 0));
+    assert!(came_off.count() >= 5, "few of the workloads: {:?}", whole.operations);
+    let measures = &whole.diversity;
+    assert_eq!(measures["runs"], 6);
+    for (part, all) in [
+        ("switches", "commits"),
+        ("overlapping", "operations"),
+        ("spanning_chunks", "placed"),
+        ("spanning_nodes", "spanning_chunks"),
+        ("nodes", "chunks"),
+    ] {
+        assert!(0 < measures[part] && measures[part] <= measures[all], "{part} of {all}: {measures:?}");
+    }
     assert_eq!((joined.operations, joined.probes), (whole.operations, whole.probes));
+    assert_eq!(joined.diversity, whole.diversity);
 }
 
 /// Seeds that nobody has run before: a failure prints the line to paste.

@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::sim::chance::{self, Stream};
 use crate::sim::history::{Ending, Tallies};
 use rand::Rng;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two such tries.
 const PATIENT_PAUSE: Duration = Duration::from_millis(500);
 
+/// So long a client tries again on its own connection: longer than anybody's bound on progress after a fault.
+const TRIES_AGAIN_FOR: Duration = Duration::from_secs(62);
+
 /// All clients of a run.
 #[derive(Default)]
 pub struct Clients {
@@ -27,6 +30,19 @@ pub struct Clients {
     started: BTreeSet<String>,
     /// One operation of each kind, the first one.
     kinds: Vec<String>,
+    /// Those that are through, with the connections that the faults have left them.
+    resting: Arc<Mutex<BTreeMap<String, Resting>>>,
+    /// Operations that were performed once more. Counted over all: two operations of one identity would be judged as one.
+    again: u32,
+}
+
+/// A client that has done what it had to do.
+struct Resting {
+    client: Box<dyn Client>,
+    journal: Journal,
+    last: String,
+    /// When the last operation that came off was begun.
+    came_off: Option<Duration>,
 }
 
 impl Clients {
@@ -53,10 +69,13 @@ impl Clients {
             chance: chance::stream(seed, &block.name),
             tallies: self.tallies.clone(),
             journal: Journal::new(stage.recorder(), &block.name),
+            came_off: None,
         };
-        let (block, receiver) = (block.clone(), through.subscribe());
+        let (block, receiver, resting) = (block.clone(), through.subscribe(), self.resting.clone());
         stage.host().spawn("scenario client", async move {
-            running.run(&block, receiver).await;
+            if let Some(rests) = running.run(&block, receiver).await {
+                resting.lock().expect("nobody panics with the lock").insert(block.name.clone(), rests);
+            }
             through.send_modify(|names| {
                 names.insert(block.name.clone());
             });
@@ -85,11 +104,9 @@ impl Clients {
     /// Tries each kind of operation again of which nothing came off. Errors: nothing comes off even then.
     pub async fn insist(&mut self, stage: &dyn Stage, subject: &mut dyn Subject) -> Result<(), String> {
         let deadline = stage.host().monotonic() + PATIENCE;
-        // Counted over all kinds: two operations of one identity would be judged as one.
-        let mut number = 0;
         for operation in self.kinds.clone() {
             while self.tally(&operation).ok == 0 {
-                let Some(again) = subject.again(&operation, number) else { break };
+                let Some(again) = subject.again(&operation, self.again) else { break };
                 if stage.host().monotonic() >= deadline {
                     let (verb, tally) = (verb(&operation), self.tally(&operation));
                     return Err(format!("no `{verb}` of the workload succeeded ({tally}): there is nothing to judge"));
@@ -100,10 +117,35 @@ impl Clients {
                 let done = subject.client(stage, "encore").perform(&again).await;
                 journal.completed(done.ending, done.text);
                 count(&self.tallies, &again, done.ending);
-                number += 1;
+                self.again += 1;
             }
         }
         Ok(())
+    }
+
+    /// Has each client that has done nothing since the last fault try its last operation once more, until it comes off or
+    /// it has tried for long enough: whether a client comes out of its trouble shows on its own connection only. What
+    /// follows from one that does not is for judges to say. All clients are sent home.
+    pub async fn once_more(&mut self, stage: &dyn Stage, subject: &mut dyn Subject) {
+        let resting = std::mem::take(&mut *self.resting.lock().expect("nobody panics with the lock"));
+        let Some(calm_since) = stage.calm_since() else { return };
+        let stuck = |resting: &Resting| resting.came_off.is_none_or(|came_off| came_off < calm_since);
+        for mut resting in resting.into_values().filter(stuck) {
+            let host = stage.host();
+            let deadline = host.monotonic() + TRIES_AGAIN_FOR;
+            while let Some(again) = subject.again(&resting.last, self.again) {
+                self.again += 1;
+                resting.journal.invoked(&again);
+                let done = resting.client.perform(&again).await;
+                count(&self.tallies, &again, done.ending);
+                let enough = done.ending == Ending::Ok || host.monotonic() >= deadline;
+                resting.journal.completed(done.ending, done.text);
+                if enough {
+                    break;
+                }
+                host.sleep(PATIENT_PAUSE).await;
+            }
+        }
     }
 
     pub fn tallies(&self) -> Tallies {
@@ -131,18 +173,21 @@ struct Running {
     chance: Stream,
     tallies: Arc<Mutex<Tallies>>,
     journal: Journal,
+    came_off: Option<Duration>,
 }
 
 impl Running {
-    async fn run(mut self, block: &ClientBlock, through: watch::Receiver<BTreeSet<String>>) {
+    /// `None` for a client that has nothing to do.
+    async fn run(mut self, block: &ClientBlock, through: watch::Receiver<BTreeSet<String>>) -> Option<Resting> {
+        let last = block.operations.last()?.text.clone();
         loop {
             for operation in &block.operations {
                 self.perform(operation).await;
             }
             // Those that go on while others do have at least one turn.
             let waits_for = |name: &String| !through.borrow().contains(name);
-            if !block.accompanies.iter().any(waits_for) || block.operations.is_empty() {
-                return;
+            if !block.accompanies.iter().any(waits_for) {
+                return Some(Resting { client: self.client, journal: self.journal, last, came_off: self.came_off });
             }
         }
     }
@@ -151,8 +196,12 @@ impl Running {
         let (low, high) = operation.pause;
         let pause = self.chance.random_range(low.as_micros() as u64..=high.as_micros() as u64);
         self.host.sleep(Duration::from_micros(pause)).await;
+        let invoked = self.host.monotonic();
         self.journal.invoked(&operation.text);
         let done = self.client.perform(&operation.text).await;
+        if done.ending == Ending::Ok {
+            self.came_off = Some(invoked);
+        }
         self.journal.completed(done.ending, done.text);
         count(&self.tallies, &operation.text, done.ending);
     }
@@ -200,6 +249,10 @@ mod tests {
         fn draw(&mut self, _purpose: Purpose, range: RangeInclusive<u64>) -> u64 {
             *range.start()
         }
+
+        fn calm_since(&self) -> Option<Duration> {
+            Some(Duration::ZERO)
+        }
     }
 
     /// Refuses everything for a while, and remembers what it was asked.
@@ -245,5 +298,28 @@ mod tests {
             subject.0.lock().unwrap().clone()
         });
         assert_eq!(asked, ["insert 0", "insert 1", "insert 2", "copy 3", "copy 4", "copy 5"]);
+    }
+
+    /// What is asked for, when a client with these operations is through and has been called back twice.
+    fn asked(operations: &[&str]) -> Vec<String> {
+        let operation = |text: &&str| Timed { pause: (Duration::ZERO, Duration::ZERO), text: text.to_string() };
+        let operations = operations.iter().map(operation).collect();
+        let block = ClientBlock { name: "c".to_string(), accompanies: vec![], operations };
+        run_simulation(1, WorldConfig::default(), |world: World| async move {
+            let stage = Bare(world.node("client"));
+            let (mut subject, mut clients) = (Reluctant::default(), Clients::default());
+            clients.start(&stage, &mut subject, &block, 1).unwrap();
+            clients.finish(&stage.0, PATIENCE).await.unwrap();
+            clients.once_more(&stage, &mut subject).await;
+            clients.once_more(&stage, &mut subject).await;
+            subject.0.lock().unwrap().clone()
+        })
+    }
+
+    #[test]
+    fn a_client_without_success_since_the_last_fault_is_called_back_once() {
+        assert_eq!(asked(&["insert"]), ["insert", "insert 0", "insert 1"]);
+        assert_eq!(asked(&["insert", "copy"]), ["insert", "copy", "copy 0"]);
+        assert_eq!(asked(&["insert", "copy", "read"]), ["insert", "copy", "read"], "the third comes off");
     }
 }

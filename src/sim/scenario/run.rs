@@ -304,6 +304,7 @@ impl Player<'_> {
     /// stay, of course; what only needs a moment (a prepared transaction) goes away.
     async fn check(&mut self, names: &[String]) -> Result<(), Failure> {
         self.finish_clients().await?;
+        self.clients.once_more(self.stage, self.subject).await;
         let insisted = self.clients.insist(self.stage, self.subject).await;
         insisted.map_err(|message| Failure::new(Class::Liveness, message))?;
         let all: Vec<String> = self.vocabulary.checkers().into_iter().map(str::to_string).collect();

@@ -1,7 +1,9 @@
 //! After the last fault has ended every client makes progress within a bound.
 //!
 //! Judged of each client that goes on trying for longer than the bound: one of its operations must have come off within
-//! it. Clients that stopped earlier say nothing. What a world does not tell (when faults end) cannot be judged in it.
+//! it, counted from its first try after the fault. The runner has every client that has not come through since try again
+//! for that long, on its own connection (`Clients::once_more`), because most have ended their work before the faults end.
+//! What a world does not tell (when faults end) cannot be judged in it.
 
 use super::{FinalState, Violation};
 use crate::trial::history::{History, Turn};
@@ -19,8 +21,8 @@ pub fn check(history: &History, state: &FinalState) -> Vec<Violation> {
     for turn in history.turns.iter().filter(|turn| turn.invoked >= calm_since) {
         clients.entry(&turn.client).or_default().push(turn);
     }
-    let deadline = calm_since + PROGRESS_WITHIN;
     let stuck = clients.into_iter().filter(|(_, turns)| {
+        let deadline = turns.iter().map(|turn| turn.invoked).min().unwrap_or_default() + PROGRESS_WITHIN;
         let progress = turns.iter().any(|turn| turn.ok && turn.completed <= deadline);
         let late = turns.iter().any(|turn| !turn.ok && turn.completed > deadline);
         late && !progress
@@ -55,6 +57,12 @@ mod tests {
     #[test]
     fn a_client_that_tries_in_vain_is_found() {
         assert_eq!(found(Some(5_000_000), &[(1, true), (6, false), (40, false), (70, false)]), 1);
+    }
+
+    #[test]
+    fn a_client_that_begins_late_has_the_same_time_as_all_others() {
+        assert_eq!(found(Some(5_000_000), &[(100, false), (130, true), (180, false)]), 0);
+        assert_eq!(found(Some(5_000_000), &[(100, false), (130, false), (160, false), (161, true)]), 1);
     }
 
     #[test]

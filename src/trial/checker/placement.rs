@@ -2,7 +2,10 @@
 //! dimensions say. A node whose attachment was acknowledged is attached.
 //!
 //! A chunk that was made while data nodes were down has fewer replicas, which `data_nodes` in
-//! `timescaledb_information.chunks` shows; so that is a violation only in a run without faults.
+//! `timescaledb_information.chunks` shows; so that is a violation only in a run without faults. With faults it cannot be
+//! decided: a new chunk avoids the nodes that the access node *believes* to be down, which neither the catalog nor
+//! anything that a client is told records, and the belief lags behind the faults in both directions by a heartbeat or
+//! several.
 
 use super::{ChunkRow, FinalState, HypertableRow, Violation};
 use crate::chunk::dimension::{Dimension, DimensionKind, coordinate_bounds};

@@ -134,7 +134,7 @@ fn try_one(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let (report, _) = swarm::one(mix, seed, &[bug.name.to_string()], false, workers);
+        let (report, _) = swarm::one(mix, seed, &[bug.name.to_string()], None, workers);
         outcome.runs += 1;
         outcome.reached += u64::from(report.sabotage.values().any(|hits| *hits > 0));
         let mut found = finders(&report);
@@ -145,7 +145,7 @@ fn try_one(
             let key = (mix.file.clone(), seed);
             let known = controls.lock().expect("no run panics under this lock").get(&key).cloned();
             known.unwrap_or_else(|| {
-                let without = finders(&swarm::one(mix, seed, &[], false, workers).0);
+                let without = finders(&swarm::one(mix, seed, &[], None, workers).0);
                 controls.lock().expect("no run panics under this lock").insert(key, without.clone());
                 without
             })
