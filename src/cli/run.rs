@@ -93,6 +93,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     if single && (arguments.world != WorldKind::Sim || arguments.seeds.is_some()) {
         return Err(Failure::usage("--report, --timeline, --events and --why need --world sim and one seed"));
     }
+    must_be_writable([&arguments.json, &arguments.report, &arguments.events].into_iter().flatten())?;
     let workers = workers()?;
     // Twice means: in other processes, and after other runs.
     let others = workers.another();
@@ -248,6 +249,20 @@ fn finish(arguments: &Arguments, outcome: Outcome) -> Result<Exit, Failure> {
 #[expect(clippy::disallowed_methods, reason = "writes the file that the user named")]
 pub fn write(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::write(path, text)
+}
+
+/// Errors: no file can be written there. Asked before the work whose outcome it is to hold.
+pub fn must_be_writable<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Failure> {
+    for path in paths {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if path.is_dir() {
+            return Err(Failure::input(format!("cannot write {}: it is a folder", path.display())));
+        }
+        if !folder.is_dir() {
+            return Err(Failure::input(format!("cannot write {}: there is no such folder", path.display())));
+        }
+    }
+    Ok(())
 }
 
 /// The scenarios of all paths, by file name; folders are searched for `.slt` files.

@@ -1,6 +1,6 @@
 //! `hypertile sabotage`: plants every bug there is, and says which judges find it, and how soon.
 
-use super::run::{say, workers, write};
+use super::run::{must_be_writable, say, workers, write};
 use super::swarm::{STOP, read_mix, stop_at_interrupt};
 use super::{Exit, Failure};
 use crate::sabotage::{ALL, Bug};
@@ -45,6 +45,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         bugs.iter().for_each(|bug| say!("{:<26}{}\n{:<26}{}", bug.name, bug.what, "", bug.places.join(", ")));
         return Ok(Exit::Success);
     }
+    must_be_writable(&arguments.json)?;
     let mix = arguments.mix.as_deref().map(|path| read_mix(Some(path))).transpose()?;
     let golden = if mix.is_none() && !arguments.accept { read(&arguments.golden)? } else { None };
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16);

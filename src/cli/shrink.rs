@@ -1,6 +1,6 @@
 //! `hypertile shrink`: from a scenario that fails to a short one that fails in the same way.
 
-use super::run::{load_one, say, workers, write};
+use super::run::{load_one, must_be_writable, say, workers, write};
 use super::swarm::{STOP, stop_at_interrupt};
 use super::{Exit, Failure};
 use crate::sim::shrink::{Limits, Refusal, Shrunk};
@@ -43,6 +43,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let (name, scenario) = load_one(&arguments.file)?;
     let seed = arguments.seed.or(scenario.cluster.seed).unwrap_or(1);
     let out = arguments.out.clone().unwrap_or_else(|| beside(&arguments.file));
+    must_be_writable([&out])?;
     stop_at_interrupt();
     let workers = workers()?;
     let order = Order {

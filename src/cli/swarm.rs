@@ -1,6 +1,6 @@
 //! `hypertile swarm`: many simulated runs, each drawn from a seed.
 
-use super::run::{say, seed_range, workers, write};
+use super::run::{must_be_writable, say, seed_range, workers, write};
 use super::{Exit, Failure, shrink};
 use crate::sim::shrink::Limits;
 use crate::trial::plan::mix::Mix;
@@ -76,6 +76,7 @@ pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 #[expect(clippy::disallowed_methods, reason = "the real time that a sweep takes")]
 pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let started = Instant::now();
+    must_be_writable([&arguments.json, &arguments.junit].into_iter().flatten())?;
     if !arguments.merge.is_empty() {
         return finish(&arguments, &merged(&arguments.merge)?, Duration::ZERO);
     }

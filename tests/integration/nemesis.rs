@@ -14,7 +14,9 @@ use tokio_postgres::SimpleQueryMessage;
 
 /// The fault of a `nemesis` line.
 pub fn fault(line: &str) -> Nemesis {
-    let scenario = parse("fault.slt", &format!("nemesis {line}\n")).unwrap_or_else(|error| panic!("{error}"));
+    // Wide enough for every node that a test names, there or not.
+    let scenario =
+        parse("fault.slt", &format!("cluster data=8\nnemesis {line}\n")).unwrap_or_else(|error| panic!("{error}"));
     match scenario.steps.into_iter().next().expect("one line, one step").action {
         Action::Nemesis(nemesis) => nemesis,
         other => panic!("{other:?}"),

@@ -88,16 +88,20 @@ impl Clients {
         // Counted over all kinds: two operations of one identity would be judged as one.
         let mut number = 0;
         for operation in self.kinds.clone() {
+            let mut last = String::new();
             while self.tally(&operation).ok == 0 {
                 let Some(again) = subject.again(&operation, number) else { break };
                 if stage.host().monotonic() >= deadline {
                     let (verb, tally) = (verb(&operation), self.tally(&operation));
-                    return Err(format!("no `{verb}` of the workload succeeded ({tally}): there is nothing to judge"));
+                    return Err(format!(
+                        "no `{verb}` of the workload succeeded ({tally}): there is nothing to judge. The last: {last}"
+                    ));
                 }
                 stage.host().sleep(PATIENT_PAUSE).await;
                 let mut journal = Journal::new(stage.recorder(), "encore");
                 journal.invoked(&again);
                 let done = subject.client(stage, "encore").perform(&again).await;
+                last.clone_from(&done.text);
                 journal.completed(done.ending, done.text);
                 count(&self.tallies, &again, done.ending);
                 number += 1;
