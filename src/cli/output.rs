@@ -2,7 +2,7 @@
 
 use super::Failure;
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Prints a line. Whoever reads may stop reading (`| head`): the runs go on, and the exit code tells.
 macro_rules! say {
@@ -17,6 +17,20 @@ pub(super) use say;
 #[expect(clippy::disallowed_methods, reason = "writes the file that the user named")]
 pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))
+}
+
+/// Errors: no file can be written there. Asked before the work whose outcome it is to hold.
+pub fn must_be_writable<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Failure> {
+    for path in paths {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if path.is_dir() {
+            return Err(Failure::input(format!("cannot write {}: it is a folder", path.display())));
+        }
+        if !folder.is_dir() {
+            return Err(Failure::input(format!("cannot write {}: there is no such folder", path.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Characters in a line: those of the terminal, if there is one.

@@ -1,7 +1,7 @@
 //! `hypertile run`: plays scenario files.
 
 use super::input::load;
-use super::output::{say, terminal_width, write};
+use super::output::{must_be_writable, say, terminal_width, write};
 use super::{Exit, Failure, input, why};
 use crate::sabotage::Sabotage;
 use crate::sim::scenario::{Scenario, WorldKind};
@@ -86,6 +86,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     if single && (arguments.world != WorldKind::Sim || arguments.seeds.is_some()) {
         return Err(Failure::usage("--report, --timeline, --events and --why need --world sim and one seed"));
     }
+    must_be_writable([&arguments.json, &arguments.report, &arguments.events].into_iter().flatten())?;
     let workers = workers()?;
     // Twice means: in other processes, and after other runs.
     let others = workers.another();

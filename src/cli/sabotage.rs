@@ -1,6 +1,6 @@
 //! `hypertile sabotage`: plants every bug there is, and says which judges find it, and how soon.
 
-use super::output::{say, write};
+use super::output::{must_be_writable, say, write};
 use super::run::{cores, workers};
 use super::swarm::{STOP, stop_at_interrupt};
 use super::{Exit, Failure, input};
@@ -46,6 +46,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         bugs.iter().for_each(|bug| say!("{:<26}{}\n{:<26}{}", bug.name, bug.what, "", bug.places.join(", ")));
         return Ok(Exit::Success);
     }
+    must_be_writable(&arguments.json)?;
     let mix = arguments.mix.as_deref().map(|path| input::mix(Some(path))).transpose()?;
     let compared = mix.is_none() && !arguments.accept;
     // The program may run anywhere: there need not be such a file.

@@ -1,7 +1,7 @@
 //! `hypertile shrink`: from a scenario that fails to a short one that fails in the same way.
 
 use super::input::load_one;
-use super::output::{clear_progress, progress, say, write};
+use super::output::{clear_progress, must_be_writable, progress, say, write};
 use super::run::{cores, workers};
 use super::swarm::{STOP, stop_at_interrupt};
 use super::{Exit, Failure};
@@ -45,6 +45,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let (name, scenario) = load_one(&arguments.file)?;
     let seed = arguments.seed.or(scenario.cluster.seed).unwrap_or(1);
     let out = arguments.out.clone().unwrap_or_else(|| beside(&arguments.file));
+    must_be_writable([&out])?;
     stop_at_interrupt();
     let workers = workers()?;
     let order = Order {

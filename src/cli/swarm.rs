@@ -1,6 +1,6 @@
 //! `hypertile swarm`: many simulated runs, each drawn from a seed.
 
-use super::output::{clear_progress, progress, say, write};
+use super::output::{clear_progress, must_be_writable, progress, say, write};
 use super::run::{cores, workers};
 use super::{Exit, Failure, input, shrink};
 use crate::sabotage::Sabotage;
@@ -74,6 +74,7 @@ pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 #[expect(clippy::disallowed_methods, reason = "the real time that a sweep takes")]
 pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let started = Instant::now();
+    must_be_writable([&arguments.json, &arguments.junit].into_iter().flatten())?;
     if !arguments.merge.is_empty() {
         return finish(&arguments, &merged(&arguments.merge)?, Duration::ZERO);
     }

@@ -119,7 +119,7 @@ impl Curve {
         let title = title.replace('&', "&amp;").replace('<', "&lt;");
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0} {:.0}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"{LEFT}\" y=\"20\">{title}: {}</text>\n",
+             <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"{LEFT}\" y=\"14\">{title}</text>\n<text x=\"{LEFT}\" y=\"30\">{}</text>\n",
             LEFT + WIDE + 30.0,
             TOP + HIGH + 50.0,
             self.sentence()

@@ -94,8 +94,9 @@ impl Report {
         self.fingerprint.as_deref().and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or_default()
     }
 
-    /// What kind of failure it is, for those who look for the same one: the class and the judges that spoke, or the
-    /// first line of a panic with its numbers masked.
+    /// What kind of failure it is, for those who look for the same one: the class and the judges that spoke, the
+    /// SQLSTATE where none did, or the first line of a panic with its numbers masked. A table that a scenario made too
+    /// short lacks is another failure than a node that does not answer.
     pub fn violation(&self) -> Option<String> {
         let class = self.class.as_deref()?;
         let reason = self.reason.as_deref().unwrap_or_default();
@@ -104,7 +105,10 @@ impl Report {
                 let first = reason.lines().next().unwrap_or_default();
                 format!("panic {}", first.chars().filter(|c| !c.is_ascii_digit()).collect::<String>())
             }
-            class => [&[class.to_string()], &self.checkers[..]].concat().join(" "),
+            class => {
+                let code = sqlstate(reason).filter(|_| self.checkers.is_empty()).map(str::to_string);
+                [&[class.to_string()], &self.checkers[..], code.as_slice()].concat().join(" ")
+            }
         })
     }
 
@@ -176,7 +180,7 @@ pub fn simulate_here(scenario: &Scenario, request: &Request, sabotage: Sabotage)
     let (played, facts) = simulated::run(scenario, seed, config);
     let mut report = report(&scenario.name, file, WorldKind::Sim, seed, start, played, Some(&facts));
     if !view.is_empty() {
-        draw(&mut report, facts, view);
+        draw(&mut report, facts, request);
     }
     report
 }
@@ -224,8 +228,16 @@ fn report(
     }
 }
 
-/// Draws the run as its `view` says. Errors: a file cannot be written.
-fn draw(report: &mut Report, facts: Simulated, view: &View) {
+/// The first SQLSTATE in the first line of a reason: `… failed: 42P01: …`.
+fn sqlstate(reason: &str) -> Option<&str> {
+    let code = |word: &&str| word.len() == 5 && word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
+    let mut words = reason.lines().next().unwrap_or_default().split_whitespace();
+    words.find_map(|word| word.strip_suffix(':').filter(code))
+}
+
+/// Draws the run as the request's `view` says. Errors: a file cannot be written.
+fn draw(report: &mut Report, facts: Simulated, request: &Request) {
+    let view = &request.view;
     if let Some(path) = &view.events {
         let text: String = facts.moments.iter().map(|moment| moment.compared() + "\n").collect();
         write(report, path, &text);
@@ -237,7 +249,7 @@ fn draw(report: &mut Report, facts: Simulated, view: &View) {
         fingerprint: facts.fingerprint,
         verdict: report.verdict.clone(),
         reason: report.reason.clone(),
-        replay: Some(report.replay(&[])),
+        replay: Some(report.replay(&request.sabotage)),
         simulated: facts.duration,
         events: facts.events,
         moments: facts.moments,

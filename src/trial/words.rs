@@ -1,11 +1,11 @@
 //! What scenario files may say about hypertables.
 
-use super::checker;
 use super::workload::{self, Operation};
+use super::{checker, stage};
 use crate::sim::chance::Stream;
 use crate::sim::scenario::problem::ParseError;
 use crate::sim::scenario::stage::Vocabulary;
-use crate::sim::scenario::{self, ClientBlock, Scenario, WorkloadSpec};
+use crate::sim::scenario::{self, ClientBlock, ClusterSpec, Scenario, WorkloadSpec};
 use crate::{buggify, probe};
 
 /// The vocabulary of this database.
@@ -30,6 +30,11 @@ impl Vocabulary for Words {
 
     fn probes(&self) -> &'static [&'static str] {
         &probe::ALL
+    }
+
+    fn nodes(&self, cluster: &ClusterSpec) -> Vec<String> {
+        let data_nodes = stage::data_node_names(cluster);
+        [vec![stage::ACCESS_NODE.to_string()], data_nodes].concat()
     }
 
     fn simpler_operations(&self, operation: &str) -> Vec<String> {

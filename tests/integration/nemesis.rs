@@ -14,7 +14,9 @@ use tokio_postgres::SimpleQueryMessage;
 
 /// The fault of a `nemesis` line.
 pub fn fault(line: &str) -> Nemesis {
-    let scenario = parse("fault.slt", &format!("nemesis {line}\n")).unwrap_or_else(|error| panic!("{error}"));
+    // Wide enough for every node that a test names, there or not.
+    let scenario =
+        parse("fault.slt", &format!("cluster data=8\nnemesis {line}\n")).unwrap_or_else(|error| panic!("{error}"));
     match scenario.steps.into_iter().next().expect("one line, one step").action {
         Action::Nemesis(nemesis) => nemesis,
         other => panic!("{other:?}"),
@@ -241,7 +243,7 @@ fn what_processes_cannot_do_is_skipped_with_the_reason() {
         ),
         ("clock client +1h", "loopback cannot do \"clock client +1h\": the client is the process that plays the story"),
     ] {
-        let scenario = parse("cannot.slt", &format!("cluster data=0\n\nnemesis {line}\n")).unwrap();
+        let scenario = parse("cannot.slt", &format!("cluster data=1\n\nnemesis {line}\n")).unwrap();
         let report = play("cannot.slt", &scenario, WorldKind::Loopback, 1);
         assert_eq!((report.verdict.as_str(), report.reason.as_deref()), ("skipped", Some(why)));
     }

@@ -105,16 +105,20 @@ impl Clients {
     pub async fn insist(&mut self, stage: &dyn Stage, subject: &mut dyn Subject) -> Result<(), String> {
         let deadline = stage.host().monotonic() + PATIENCE;
         for operation in self.kinds.clone() {
+            let mut last = String::new();
             while self.tally(&operation).ok == 0 {
                 let Some(again) = subject.again(&operation, self.again) else { break };
                 if stage.host().monotonic() >= deadline {
                     let (verb, tally) = (verb(&operation), self.tally(&operation));
-                    return Err(format!("no `{verb}` of the workload succeeded ({tally}): there is nothing to judge"));
+                    return Err(format!(
+                        "no `{verb}` of the workload succeeded ({tally}): there is nothing to judge. The last: {last}"
+                    ));
                 }
                 stage.host().sleep(PATIENT_PAUSE).await;
                 let mut journal = Journal::new(stage.recorder(), "encore");
                 journal.invoked(&again);
                 let done = subject.client(stage, "encore").perform(&again).await;
+                last.clone_from(&done.text);
                 journal.completed(done.ending, done.text);
                 count(&self.tallies, &again, done.ending);
                 self.again += 1;

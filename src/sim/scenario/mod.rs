@@ -11,6 +11,7 @@
 pub mod clients;
 pub mod journal;
 pub mod machines;
+mod names;
 pub mod parse;
 pub mod problem;
 pub mod run;

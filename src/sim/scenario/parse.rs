@@ -1,5 +1,6 @@
 //! Scenario text to steps. Errors name file, line, column and what was expected.
 
+use super::names;
 use super::problem::{ParseError, Problem, unknown};
 use super::run::ALL;
 use super::stage::Vocabulary;
@@ -51,7 +52,16 @@ pub fn parse(file: &str, text: &str, vocabulary: &dyn Vocabulary) -> Result<Scen
         let line = text.lines().nth(number.saturating_sub(1) as usize).unwrap_or_default();
         Problem::from(message).in_line(file, number, line)
     })?;
-    assemble(file, text, records, directives)
+    if let Some(sqllogictest::Record::Include { loc, .. }) =
+        records.iter().find(|record| matches!(record, sqllogictest::Record::Include { .. }))
+    {
+        let line = text.lines().nth(loc.line().saturating_sub(1) as usize).unwrap_or_default();
+        let message = "a scenario is one file: `include` is not among its words".to_string();
+        return Err(Problem::from(message).in_line(file, loc.line(), line));
+    }
+    let scenario = assemble(file, text, records, directives)?;
+    names::check(file, &scenario, vocabulary)?;
+    Ok(scenario)
 }
 
 /// Takes our lines out (leaving comment lines, so that line numbers stay) and reads them.

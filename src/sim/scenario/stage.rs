@@ -1,7 +1,7 @@
 //! What the language asks of the world that a scenario is played in, and of the system that it is about.
 
 use super::session::{Refusal, Session};
-use super::{ClientBlock, Nemesis, WorkloadSpec, WorldKind};
+use super::{ClientBlock, ClusterSpec, Nemesis, WorkloadSpec, WorldKind};
 use crate::host::Host;
 use crate::sim::chance::Stream;
 use crate::sim::checker::Violation;
@@ -87,6 +87,11 @@ pub trait Vocabulary: Sync {
 
     /// Named points in the system's code.
     fn probes(&self) -> &'static [&'static str];
+
+    /// The nodes of such a cluster; none if they are not known before the run.
+    fn nodes(&self, _cluster: &ClusterSpec) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Operations that might show the same with less, the smallest first. Leaving out words of the line is tried
     /// anyway: only what is more than that need be said.

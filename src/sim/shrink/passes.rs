@@ -270,6 +270,8 @@ fn fewer_nodes(story: &Story, _: &Context) -> Vec<Story> {
         vec![(data, 0), (1, 0), (data / 2, 0), (data.saturating_sub(1), 0), (data.saturating_sub(1), spare)];
     sizes.push((data, spare.saturating_sub(1)));
     sizes.retain(|size| *size != (data, spare) && size.0 <= data && size.1 <= spare);
+    // A cluster without any node fails at everything, and shows nothing.
+    sizes.retain(|size| size.0 > 0 || data == 0);
     sizes.dedup();
     sizes.into_iter().map(|(data, spare)| with_nodes(story, data, spare)).collect()
 }

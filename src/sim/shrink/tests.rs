@@ -178,7 +178,7 @@ fn only_checkers_that_speak_are_kept() {
             |action: &Action| matches!(action, Action::Check(names) if has(names, "all") || has(names, "order"));
         scenario.steps.iter().any(|step| asked(&step.action)).then(|| "safety order".to_string())
     };
-    assert_eq!(shrunk(STORY, 3, Limits::default(), &judge).text, "cluster data=0 seed=3 world=sim\ncheck order\n");
+    assert_eq!(shrunk(STORY, 3, Limits::default(), &judge).text, "cluster data=1 seed=3 world=sim\ncheck order\n");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_fault_by_the_clock_strikes_at_a_probe_where_that_shows_the_same() {
         (in_time || has(&faults(scenario), "at toy.saved hit 1")).then(|| "panic".to_string())
     };
     let shrunk = shrunk(text, 1, Limits::default(), &judge);
-    assert_eq!(shrunk.text, "cluster data=0 seed=1\nnemesis crash an at toy.saved hit 1\n");
+    assert_eq!(shrunk.text, "cluster data=1 seed=1\nnemesis crash an at toy.saved hit 1\n");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_failure_that_moves_to_another_seed_is_followed() {
         (has(&operations(scenario), "needle") && (!few || seed == 2)).then(|| "safety sums".to_string())
     };
     let shrunk = shrunk(STORY, 3, Limits::default(), &judge);
-    assert_eq!(shrunk.text, "cluster data=0 seed=2 world=sim\n\nclient w1\nput needle\n");
+    assert_eq!(shrunk.text, "cluster data=1 seed=2 world=sim\n\nclient w1\nput needle\n");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_workload_is_written_out_and_shrunk() {
         Story::of(&scenario).expanded(*seed, &Toy).to_string().contains("put 3")
     });
     let shrunk = shrunk(text, seed.unwrap(), Limits::default(), &judge);
-    assert_eq!(shrunk.text, format!("cluster data=0 seed={}\n\nclient toys\nput 3\n", shrunk.seed));
+    assert_eq!(shrunk.text, format!("cluster data=1 seed={}\n\nclient toys\nput 3\n", shrunk.seed));
     assert_eq!(shrunk.lines_before, 23);
 }
 

@@ -2,6 +2,8 @@
 //!
 //! `docs/swarm.md` is the grammar for people. Errors name file, line, column and the allowed words.
 
+use crate::sim::chance;
+use crate::sim::scenario::WorkloadSpec;
 use crate::sim::scenario::problem::{ParseError, Problem, unknown};
 use crate::sim::scenario::run::ALL;
 use crate::sim::scenario::stage::Vocabulary;
@@ -125,6 +127,23 @@ enum Unit {
     Bytes,
 }
 
+impl Unit {
+    /// A value as a mix may say it.
+    fn show(self, value: u64) -> String {
+        const TIMES: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+        match self {
+            Unit::Number => value.to_string(),
+            Unit::Percent => format!("{value}%"),
+            Unit::Bytes => format!("{value}B"),
+            Unit::Milliseconds => {
+                let (size, name) =
+                    TIMES.into_iter().find(|(size, _)| value > 0 && value.is_multiple_of(*size)).unwrap_or((1, "ms"));
+                format!("{}{name}", value / size)
+            }
+        }
+    }
+}
+
 impl Mix {
     /// Parses a mix. `workloads` are the names of those that can be drawn, `vocabulary` knows the checkers.
     pub fn parse(file: &str, text: &str, workloads: &[&str], vocabulary: &dyn Vocabulary) -> Result<Mix, ParseError> {
@@ -167,7 +186,7 @@ impl Mix {
             "cluster" => {
                 for (key, value) in options(rest)? {
                     match key {
-                        "data" => self.data = within(value, Unit::Number, 0..=64)?,
+                        "data" => self.data = within(value, Unit::Number, 1..=64)?,
                         "spare" => self.spare = within(value, Unit::Number, 0..=64)?,
                         _ => return Err(unknown("option", key, &["data", "spare"])),
                     }
@@ -188,11 +207,14 @@ impl Mix {
             "buggify" => {
                 self.buggify_percent = *within(one("buggify CHANCE", line, rest)?, Unit::Percent, 0..=100)?.start();
             }
-            "workload" => self.workloads.push(workload(rest, line, workloads)?),
+            "workload" => self.workloads.push(workload(rest, line, workloads, vocabulary)?),
             "fault" => self.faults.push(fault(rest, line)?),
             "check" => {
                 let mut allowed = vec![ALL];
                 allowed.extend(vocabulary.checkers());
+                if rest.is_empty() {
+                    return Err(Problem::at(line, format!("expected: check NAME…, of: {}", allowed.join(", "))));
+                }
                 if let Some(word) = rest.iter().find(|word| !allowed.contains(word)) {
                     return Err(unknown("checker", word, &allowed));
                 }
@@ -204,7 +226,12 @@ impl Mix {
     }
 }
 
-fn workload(rest: &[&str], line: &str, workloads: &[&str]) -> Result<WorkloadMix, Problem> {
+fn workload(
+    rest: &[&str],
+    line: &str,
+    workloads: &[&str],
+    vocabulary: &dyn Vocabulary,
+) -> Result<WorkloadMix, Problem> {
     let form = || {
         Problem::at(
             line,
@@ -219,7 +246,17 @@ fn workload(rest: &[&str], line: &str, workloads: &[&str]) -> Result<WorkloadMix
     for (key, value) in options(rest)? {
         match key {
             "chance" => mix.chance_percent = *within(value, Unit::Percent, 0..=100)?.start(),
-            key => mix.options.push((key.to_string(), within(value, Unit::Number, 0..=1_000_000)?)),
+            key => {
+                let range = within(value, Unit::Number, 0..=1_000_000)?;
+                // Drawn only to see that it can be.
+                for end in [range.start(), range.end()] {
+                    let options = vec![(key.to_string(), end.to_string())];
+                    let spec = WorkloadSpec { name: name.to_string(), options };
+                    let drawn = vocabulary.workload(&spec, &mut chance::stream(0, ""));
+                    drawn.map_err(|why| Problem::at(key, why))?;
+                }
+                mix.options.push((key.to_string(), range));
+            }
         }
     }
     Ok(mix)
@@ -237,6 +274,8 @@ fn fault(rest: &[&str], line: &str) -> Result<FaultMix, Problem> {
             "chance" => mix.chance_percent = *within(value, Unit::Percent, 0..=100)?.start(),
             "count" => mix.count = within(value, Unit::Number, 0..=1_000)?,
             "lasts" => mix.lasts_ms = within(value, Unit::Milliseconds, 1..=86_400_000)?,
+            // Less than a byte a second would be a cut, and one that lasts.
+            "by" if *kind == FaultKind::Bandwidth => mix.by = within(value, kind.unit(), 1_000..=most)?,
             "by" => mix.by = within(value, kind.unit(), 0..=most)?,
             _ => return Err(unknown("option", key, &["chance", "count", "lasts", "by"])),
         }
@@ -269,10 +308,17 @@ fn within(text: &str, unit: Unit, bounds: RangeInclusive<u64>) -> Result<RangeIn
     };
     let (low, high) = text.split_once("..").unwrap_or((text, text));
     match (read(low), read(high)) {
-        (Some(low), Some(high)) if low <= high && bounds.contains(&low) && bounds.contains(&high) => Ok(low..=high),
+        (Some(low), Some(high)) if low > high => {
+            Err(Problem::at(text, format!("bad range \"{text}\": it ends before it begins")))
+        }
+        (Some(low), Some(high)) if bounds.contains(&low) && bounds.contains(&high) => Ok(low..=high),
         (Some(_), Some(_)) => Err(Problem::at(
             text,
-            format!("\"{text}\" is out of bounds, expected {} to {}", bounds.start(), bounds.end()),
+            format!(
+                "\"{text}\" is out of bounds, expected {} to {}",
+                unit.show(*bounds.start()),
+                unit.show(*bounds.end())
+            ),
         )),
         _ => Err(Problem::at(text, format!("bad value \"{text}\", expected {form}"))),
     }
@@ -309,7 +355,7 @@ mod tests {
         assert_eq!(by("bandwidth by=10kB..1MB"), 10_000..=1_000_000);
         assert_eq!(by("full-disk"), 0..=500_000);
         let bad = |line: &str| parse(&format!("workload bank\nfault {line}")).unwrap_err().to_string();
-        assert!(bad("lose by=101%").contains("out of bounds, expected 0 to 100"));
+        assert!(bad("lose by=101%").contains("out of bounds, expected 0% to 100%"));
         assert!(bad("full-disk by=5").contains("expected a size or a range, as 64kB"));
     }
 
@@ -322,7 +368,7 @@ mod tests {
         );
         assert_eq!(bad("cluster nodes=1"), "x.mix:1:9: unknown option \"nodes\", expected one of: data, spare");
         assert!(bad("cluster data=x").starts_with("x.mix:1:14: bad value \"x\", expected a number or a range"));
-        assert!(bad("cluster data=4..1").starts_with("x.mix:1:14: \"4..1\" is out of bounds"));
+        assert!(bad("cluster data=4..1").starts_with("x.mix:1:14: bad range \"4..1\": it ends before it begins"));
         assert!(
             bad("  workload cash").starts_with("x.mix:1:12: unknown workload \"cash\", expected one of: batches, bank")
         );

@@ -49,7 +49,7 @@ fn unknown_node(name: &str) -> Error {
 }
 
 /// Names of all data nodes of a scenario, in order.
-fn data_node_names(spec: &ClusterSpec) -> Vec<String> {
+pub fn data_node_names(spec: &ClusterSpec) -> Vec<String> {
     (0..spec.data + spec.spare).map(|k| format!("node{k}")).collect()
 }
 
