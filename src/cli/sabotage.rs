@@ -31,8 +31,8 @@ pub struct Arguments {
     /// The golden that the matrix is compared with, unless there is a --mix
     #[arg(long, default_value = kept::FILE, value_name = "FILE")]
     golden: PathBuf,
-    /// Take this matrix as the one to expect
-    #[arg(long, conflicts_with_all = ["only", "mix"])]
+    /// Take this matrix as the one to expect; with --only, just its rows
+    #[arg(long, conflicts_with = "mix")]
     accept: bool,
     /// Run nothing: name all bugs
     #[arg(long)]
@@ -46,7 +46,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     let mix = arguments.mix.as_deref().map(|path| read_mix(Some(path))).transpose()?;
-    let golden = if mix.is_none() && !arguments.accept { read(&arguments.golden)? } else { None };
+    let golden = if mix.is_none() { read(&arguments.golden)? } else { None };
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16);
     let order = Order {
         bugs,
@@ -76,6 +76,8 @@ fn tell(bug: &Bug, outcome: &Try) {
 
 fn finish(arguments: &Arguments, golden: Option<&str>, rows: &[Row]) -> Result<Exit, Failure> {
     say!("\n{}", matrix::text(rows).trim_end());
+    let name = arguments.golden.display();
+    let in_golden = |why: String| Failure::input(format!("{name}: {why}"));
     let keep = |path: &Path, text: &str| {
         write(path, text).map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))
     };
@@ -83,11 +85,11 @@ fn finish(arguments: &Arguments, golden: Option<&str>, rows: &[Row]) -> Result<E
         keep(path, &serde_json::to_string_pretty(rows).expect("rows always serialize"))?;
     }
     if arguments.accept {
-        keep(&arguments.golden, &kept::text(rows))?;
+        let before = golden.filter(|_| !arguments.only.is_empty()).unwrap_or_default();
+        keep(&arguments.golden, &kept::accepted(before, rows).map_err(in_golden)?)?;
     }
-    let name = arguments.golden.display();
-    let worse = golden.map_or(Ok(vec![]), |golden| kept::differences(golden, rows));
-    let worse = worse.map_err(|why| Failure::input(format!("{name}: {why}")))?;
+    let golden = golden.filter(|_| !arguments.accept);
+    let worse = golden.map_or(Ok(vec![]), |golden| kept::differences(golden, rows)).map_err(in_golden)?;
     worse.iter().for_each(|difference| say!("differs from the golden {name}: {difference}"));
     let open: Vec<&str> = rows.iter().filter(|row| row.is_open()).map(|row| row.bug.as_str()).collect();
     say!("{} of {} bugs tried, {} OPEN: {}", rows.len(), ALL.len(), open.len(), open.join(", "));
