@@ -32,8 +32,8 @@ pub struct Arguments {
     /// The golden that the matrix is compared with, unless there is a --mix
     #[arg(long, default_value = kept::FILE, value_name = "FILE")]
     golden: PathBuf,
-    /// Take this matrix as the one to expect
-    #[arg(long, conflicts_with_all = ["only", "mix"])]
+    /// Take this matrix as the one to expect; with --only, just its rows
+    #[arg(long, conflicts_with = "mix")]
     accept: bool,
     /// Run nothing: name all bugs
     #[arg(long)]
@@ -48,9 +48,8 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     }
     must_be_writable(&arguments.json)?;
     let mix = arguments.mix.as_deref().map(|path| input::mix(Some(path))).transpose()?;
-    let compared = mix.is_none() && !arguments.accept;
     // The program may run anywhere: there need not be such a file.
-    let golden = if compared { input::read_if_there(&arguments.golden)? } else { None };
+    let golden = if mix.is_none() { input::read_if_there(&arguments.golden)? } else { None };
     let order = Order {
         bugs,
         mix,
@@ -79,15 +78,17 @@ fn tell(bug: &Bug, outcome: &Try) {
 
 fn finish(arguments: &Arguments, golden: Option<&str>, rows: &[Row]) -> Result<Exit, Failure> {
     say!("\n{}", matrix::text(rows).trim_end());
+    let name = arguments.golden.display();
+    let in_golden = |why: String| Failure::input(format!("{name}: {why}"));
     if let Some(path) = &arguments.json {
         write(path, &serde_json::to_string_pretty(rows).expect("rows always serialize"))?;
     }
     if arguments.accept {
-        write(&arguments.golden, &kept::text(rows))?;
+        let before = golden.filter(|_| !arguments.only.is_empty()).unwrap_or_default();
+        write(&arguments.golden, &kept::accepted(before, rows).map_err(in_golden)?)?;
     }
-    let name = arguments.golden.display();
-    let worse = golden.map_or(Ok(vec![]), |golden| kept::differences(golden, rows));
-    let worse = worse.map_err(|why| Failure::input(format!("{name}: {why}")))?;
+    let golden = golden.filter(|_| !arguments.accept);
+    let worse = golden.map_or(Ok(vec![]), |golden| kept::differences(golden, rows)).map_err(in_golden)?;
     worse.iter().for_each(|difference| say!("differs from the golden {name}: {difference}"));
     let open: Vec<&str> = rows.iter().filter(|row| row.is_open()).map(|row| row.bug.as_str()).collect();
     say!("{} of {} bugs tried, {} OPEN: {}", rows.len(), ALL.len(), open.len(), open.join(", "));

@@ -19,21 +19,11 @@ const DEFAULT: Exercise = Exercise {
     bugs: &[],
 };
 
-const EXERCISES: [Exercise; 4] = [
+const EXERCISES: [Exercise; 11] = [
     Exercise {
         name: "scenarios/swarm/sabotage/calm.mix",
         text: include_str!("../../../scenarios/swarm/sabotage/calm.mix"),
-        bugs: &[
-            "aggregate.full",
-            "commit.gate",
-            "commit.participant",
-            "copy.last_batch",
-            "engine.merge.newest",
-            "plan.stale",
-            "replica.write",
-            "rollback.sent",
-            "writer.stash",
-        ],
+        bugs: &["commit.participant", "engine.merge.newest", "replica.write", "rollback.sent"],
     },
     Exercise {
         name: "scenarios/swarm/sabotage/crashes.mix",
@@ -51,9 +41,13 @@ const EXERCISES: [Exercise; 4] = [
             "engine.resolve.sync",
             "host.file.sync",
             "node.blocked",
-            "resolver.live",
             "wire.closed",
         ],
+    },
+    Exercise {
+        name: "scenarios/swarm/sabotage/dashboards.mix",
+        text: include_str!("../../../scenarios/swarm/sabotage/dashboards.mix"),
+        bugs: &["aggregate.average", "aggregate.full", "aggregate.limit"],
     },
     Exercise {
         name: "scenarios/swarm/sabotage/edges.mix",
@@ -61,9 +55,39 @@ const EXERCISES: [Exercise; 4] = [
         bugs: &["route.edge"],
     },
     Exercise {
+        name: "scenarios/swarm/sabotage/late.mix",
+        text: include_str!("../../../scenarios/swarm/sabotage/late.mix"),
+        bugs: &["snapshot.late"],
+    },
+    Exercise {
+        name: "scenarios/swarm/sabotage/lists.mix",
+        text: include_str!("../../../scenarios/swarm/sabotage/lists.mix"),
+        bugs: &["engine.keys.snapshot", "engine.snapshot"],
+    },
+    Exercise {
+        name: "scenarios/swarm/sabotage/new_chunks.mix",
+        text: include_str!("../../../scenarios/swarm/sabotage/new_chunks.mix"),
+        bugs: &["plan.stale"],
+    },
+    Exercise {
         name: "scenarios/swarm/sabotage/one_node.mix",
         text: include_str!("../../../scenarios/swarm/sabotage/one_node.mix"),
         bugs: &["commit.lost_answer"],
+    },
+    Exercise {
+        name: "scenarios/swarm/sabotage/readers.mix",
+        text: include_str!("../../../scenarios/swarm/sabotage/readers.mix"),
+        bugs: &["commit.gate"],
+    },
+    Exercise {
+        name: "scenarios/swarm/sabotage/resolver.mix",
+        text: include_str!("../../../scenarios/swarm/sabotage/resolver.mix"),
+        bugs: &["resolver.live"],
+    },
+    Exercise {
+        name: "scenarios/swarm/sabotage/wide.mix",
+        text: include_str!("../../../scenarios/swarm/sabotage/wide.mix"),
+        bugs: &["copy.last_batch", "writer.stash"],
     },
 ];
 

@@ -52,26 +52,32 @@ fn magnitude(at: usize) -> String {
     }
 }
 
-/// The golden of a matrix: a line for each bug.
-pub fn text(rows: &[Row]) -> String {
+/// The golden once `rows` are accepted: a line for each bug, those of `before` that `rows` do not have as they were. Errors: a
+/// line of `before` that cannot be read.
+pub fn accepted(before: &str, rows: &[Row]) -> Result<String, String> {
+    let mut kept = parse(before)?;
+    kept.extend(rows.iter().map(|row| (row.bug.clone(), Kept::of(row))));
     let mut text =
         "# Planted bugs, the seeds that finding each takes, and who finds it: `hypertile sabotage --accept`.\n"
             .to_string();
-    for row in rows {
-        let kept = Kept::of(row);
+    for (bug, kept) in kept {
         let finders = if kept.finders.is_empty() { OPEN.to_string() } else { kept.finders.join(" ") };
-        let _ = writeln!(text, "{:<26}{:<8}{finders}", row.bug, magnitude(kept.magnitude));
+        let _ = writeln!(text, "{bug:<26}{:<8}{finders}", magnitude(kept.magnitude));
     }
-    text
+    Ok(text)
+}
+
+fn parse(golden: &str) -> Result<BTreeMap<String, Kept>, String> {
+    let lines = golden.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+    let read =
+        |line: &str| Kept::parse(line).ok_or_else(|| format!("cannot read \"{line}\", expected: BUG SEEDS FINDER…"));
+    lines.map(read).collect()
 }
 
 /// How `rows`, which need not be all, differ from the golden for the worse; a line each. Errors: a line of the golden that
 /// cannot be read.
 pub fn differences(golden: &str, rows: &[Row]) -> Result<Vec<String>, String> {
-    let lines = golden.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
-    let read =
-        |line: &str| Kept::parse(line).ok_or_else(|| format!("cannot read \"{line}\", expected: BUG SEEDS FINDER…"));
-    let kept: BTreeMap<String, Kept> = lines.map(read).collect::<Result<_, _>>()?;
+    let kept = parse(golden)?;
     let difference = |row: &Row| {
         let now = Kept::of(row);
         let Some(before) = kept.get(&row.bug) else { return Some("is not in the golden".to_string()) };
@@ -102,10 +108,19 @@ mod tests {
             row("commit.gate", &[Some((3, &["atomicity"])), Some((5, &["atomicity", "durability"])), None]),
             row("route.edge", &[None, None]),
         ];
-        let golden = text(&rows);
+        let golden = accepted("", &rows).unwrap();
         assert!(golden.contains("commit.gate               2-5     atomicity durability\n"), "{golden}");
         assert!(golden.contains("route.edge                >100    OPEN\n"), "{golden}");
         assert_eq!(differences(&golden, &rows), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_accepted_leaves_other_rows_as_they_were() {
+        let before = "b 2-5 durability\na >100 OPEN\n";
+        let text = accepted(before, &[row("a", &[Some((1, &["model"]))])]).unwrap();
+        let rows: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(rows, ["a                         1       model", "b                         2-5     durability"]);
+        assert!(accepted("a", &[]).is_err());
     }
 
     #[test]

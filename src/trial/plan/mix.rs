@@ -2,6 +2,7 @@
 //!
 //! `docs/swarm.md` is the grammar for people. Errors name file, line, column and the allowed words.
 
+use crate::buggify;
 use crate::sim::chance;
 use crate::sim::scenario::WorkloadSpec;
 use crate::sim::scenario::problem::{ParseError, Problem, unknown};
@@ -30,6 +31,8 @@ pub struct Mix {
     pub wild_percent: u64,
     /// How many of a hundred runs have points that fire now and then.
     pub buggify_percent: u64,
+    /// Those points; all are drawn from if there is none.
+    pub buggify_points: Vec<&'static str>,
     pub checkers: Vec<String>,
 }
 
@@ -175,6 +178,7 @@ impl Mix {
             faults: vec![],
             wild_percent: 0,
             buggify_percent: 0,
+            buggify_points: vec![],
             checkers: vec![ALL.to_string()],
         }
     }
@@ -205,7 +209,10 @@ impl Mix {
             "during" => self.during_ms = within(one("during TIME", line, rest)?, Unit::Milliseconds, 1..=86_400_000)?,
             "wild" => self.wild_percent = *within(one("wild CHANCE", line, rest)?, Unit::Percent, 0..=100)?.start(),
             "buggify" => {
-                self.buggify_percent = *within(one("buggify CHANCE", line, rest)?, Unit::Percent, 0..=100)?.start();
+                let (chance, points) = rest.split_at(rest.len().min(1));
+                self.buggify_percent =
+                    *within(one("buggify CHANCE [POINT]…", line, chance)?, Unit::Percent, 0..=100)?.start();
+                self.buggify_points = points.iter().map(|name| point(name)).collect::<Result<_, _>>()?;
             }
             "workload" => self.workloads.push(workload(rest, line, workloads, vocabulary)?),
             "fault" => self.faults.push(fault(rest, line)?),
@@ -283,6 +290,10 @@ fn fault(rest: &[&str], line: &str) -> Result<FaultMix, Problem> {
     Ok(mix)
 }
 
+fn point(name: &str) -> Result<&'static str, Problem> {
+    buggify::find(name).ok_or_else(|| unknown("point", name, &buggify::ALL.map(|point| point.name)))
+}
+
 fn one<'a>(form: &str, line: &'a str, rest: &[&'a str]) -> Result<&'a str, Problem> {
     match rest {
         [word] => Ok(word),
@@ -345,6 +356,20 @@ mod tests {
         assert_eq!((mix.workloads[0].chance_percent, mix.faults[0].kind), (40, FaultKind::Clock));
         assert_eq!(mix.faults[0].by, 1_000..=7_200_000);
         assert_eq!(mix.checkers, ["atomicity"]);
+    }
+
+    #[test]
+    fn a_mix_may_name_the_points_that_fire() {
+        let named = parse("workload bank\nbuggify 50% commit.unconfirmed catalog.slow").unwrap();
+        assert_eq!(
+            (named.buggify_percent, &named.buggify_points[..]),
+            (50, &["commit.unconfirmed", "catalog.slow"][..])
+        );
+        let error = parse("workload bank\nbuggify 50% commit.unconfirmd").unwrap_err().to_string();
+        assert!(
+            error.starts_with("x.mix:2:13: unknown point \"commit.unconfirmd\", expected one of: catalog.slow, "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Plan {
             tables: vec![],
             clients: vec![],
             faults: vec![],
-            buggify: active_points(seed, mix.buggify_percent),
+            buggify: active_points(seed, mix),
             checkers: mix.checkers.clone(),
         };
         let mut idle = true;
@@ -245,10 +245,13 @@ impl Table {
 }
 
 /// Whether a run is buggified at all, and if so, at which points: each has dice of its own, so that a new point leaves the
-/// others as they were.
-fn active_points(seed: u64, chance_percent: u64) -> Vec<&'static str> {
-    if !percent(&mut chance::stream(seed, "plan/buggify"), chance_percent) {
+/// others as they were. Points that the mix names are all active.
+fn active_points(seed: u64, mix: &Mix) -> Vec<&'static str> {
+    if !percent(&mut chance::stream(seed, "plan/buggify"), mix.buggify_percent) {
         return vec![];
+    }
+    if !mix.buggify_points.is_empty() {
+        return mix.buggify_points.clone();
     }
     let active =
         |name: &&str| percent(&mut chance::stream(seed, &format!("plan/buggify/{name}")), POINT_ACTIVE_PERCENT);

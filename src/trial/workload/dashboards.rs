@@ -123,7 +123,7 @@ impl Options {
         let span = Span { from: batches::time(from, 0), before: batches::time(before, 0) };
         let hours = [1, 6, 24, 168][chance.random_range(0..4)];
         let device = chance.random_range(0..batches::DEVICES);
-        match chance.random_range(0..9) {
+        match chance.random_range(0..10) {
             0 => Question::Total(span),
             1 => Question::Buckets { hours, span },
             2 => Question::DeviceBuckets { hours, device },
@@ -132,6 +132,7 @@ impl Options {
             5 => Question::ByDevice,
             6 => Question::ByWriter(span),
             7 => Question::Devices(span),
+            8 => Question::Fullest { hours, rows: chance.random_range(1..=5) },
             _ => Question::ByLabel,
         }
     }
