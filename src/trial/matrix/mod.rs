@@ -109,7 +109,7 @@ pub fn run(order: &Order, workers: &Workers, stop: &AtomicBool, told: &(dyn Fn(&
             done.lock().expect("no run panics under this lock").insert((bug.name, number), outcome);
         }
     };
-    std::thread::scope(|scope| (0..order.jobs).for_each(|_| drop(scope.spawn(&work))));
+    std::thread::scope(|scope| (0..order.jobs).for_each(|_| drop(scope.spawn(work))));
     let done = done.into_inner().expect("no run panics under this lock");
     let row = |bug: &&'static Bug| Row {
         bug: bug.name.to_string(),
