@@ -34,7 +34,6 @@ use super::admin::calls::Mentions;
 use super::cluster::{Cluster, Presence};
 use super::txn::Transaction;
 use crate::error::{Error, Notice, Result, codes};
-use crate::sabotage;
 use crate::session::{NoExtension, Session};
 use crate::sql::statement::{self, Isolation, Kind, Statement};
 use crate::wire::values::Format;
@@ -148,9 +147,6 @@ impl AccessSession {
             }
             // Warns that there is no block; what the same query string has done before is committed all the same.
             Kind::Commit => self.commit_work().await?,
-            Kind::Rollback if self.session.is_failed() && sabotage!("session.failed") => {
-                return Ok(Some(Outcome::Done { tag: "ROLLBACK".into() }));
-            }
             Kind::Rollback => {}
             Kind::PrepareTransaction(_) => {
                 if self.transaction.as_ref().is_some_and(Transaction::has_writes) && !self.session.is_failed() {
