@@ -35,7 +35,7 @@ pub enum Question {
     Buckets { hours: u32, span: Span },
     DeviceBuckets { hours: u32, device: u32 },
     Top(u32),
-    Fullest { hours: u32, rows: u32 },
+    Peaks { hours: u32, rows: u32 },
     Latest { device: u32, rows: u32 },
     ByDevice,
     ByWriter(Span),
@@ -43,8 +43,8 @@ pub enum Question {
     ByLabel,
 }
 
-pub const FORMS: &str = "total FROM BEFORE | buckets WIDTH FROM BEFORE | device-buckets WIDTH DEVICE | top ROWS | fullest WIDTH ROWS | \
-     latest DEVICE ROWS | by-device | by-writer FROM BEFORE | devices FROM BEFORE | by-label";
+pub const FORMS: &str = "total FROM BEFORE | buckets WIDTH FROM BEFORE | device-buckets WIDTH DEVICE | top ROWS | \
+     peaks WIDTH ROWS | latest DEVICE ROWS | by-device | by-writer FROM BEFORE | devices FROM BEFORE | by-label";
 
 /// A value that an answer must hold: any of these, where rows tie.
 pub type Cell = Vec<String>;
@@ -71,7 +71,7 @@ impl Question {
                     Question::DeviceBuckets { hours: hours(width)?, device: number(device)? }
                 }
                 ["top", rows] => Question::Top(number(rows)?),
-                ["fullest", width, rows] => Question::Fullest { hours: hours(width)?, rows: number(rows)? },
+                ["peaks", width, rows] => Question::Peaks { hours: hours(width)?, rows: number(rows)? },
                 ["latest", device, rows] => Question::Latest { device: number(device)?, rows: number(rows)? },
                 ["by-device"] => Question::ByDevice,
                 ["by-writer", from, before] => Question::ByWriter(span(from, before)?),
@@ -109,9 +109,9 @@ impl Question {
                 "SELECT device, value, writer, batch, row FROM {table} WHERE writer >= 0 \
                  ORDER BY value DESC, time, writer, batch, row LIMIT {rows}"
             ),
-            Question::Fullest { hours, rows } => format!(
+            Question::Peaks { hours, rows } => format!(
                 "SELECT time_bucket(INTERVAL '{hours} hours', time) AS bucket, count(*), sum(value) FROM {table} \
-                 WHERE writer >= 0 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {rows}"
+                 WHERE writer >= 0 GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT {rows}"
             ),
             Question::Latest { device, rows } => format!(
                 "SELECT time, value, writer, batch, row FROM {table} WHERE writer >= 0 AND device = 'device {device}' \
@@ -148,7 +148,7 @@ impl Question {
                 row.place == format!("device {device}")
             }
             Question::ByLabel => label(&row.place).is_some(),
-            Question::Top(_) | Question::Fullest { .. } | Question::ByDevice => true,
+            Question::Top(_) | Question::Peaks { .. } | Question::ByDevice => true,
         }
     }
 
@@ -178,12 +178,12 @@ impl Question {
             Question::Top(count) => {
                 listed(rows, *count, |row| (-row.value, row.time), |row| row.place.clone(), |row| row.value.to_string())
             }
-            Question::Fullest { hours, rows: count } => {
+            Question::Peaks { hours, rows: count } => {
                 let width = i64::from(*hours) * HOUR_MICROS;
                 let mut buckets =
                     grouped(&rows, |row| bucket(row.time, width), |_, rows| aggregates(rows)[..2].to_vec());
-                // Stable: of two that are equally full the earlier one comes first.
-                buckets.sort_by_key(|line| std::cmp::Reverse(line[1][0].parse::<usize>().unwrap_or_default()));
+                // Stable: of two with the same sum the earlier one comes first.
+                buckets.sort_by_key(|line| std::cmp::Reverse(line[2][0].parse::<i64>().unwrap_or_default()));
                 buckets.truncate(*count as usize);
                 buckets
             }
@@ -198,7 +198,7 @@ impl Question {
     pub fn counted(&self) -> Option<(usize, usize)> {
         match self {
             Question::Total(_) => Some((0, 0)),
-            Question::Top(_) | Question::Fullest { .. } | Question::Latest { .. } | Question::Devices(_) => None,
+            Question::Top(_) | Question::Peaks { .. } | Question::Latest { .. } | Question::Devices(_) => None,
             _ => Some((1, 1)),
         }
     }
@@ -217,7 +217,7 @@ impl fmt::Display for Question {
             Question::Buckets { hours, span } => write!(f, "buckets {hours}h {span}"),
             Question::DeviceBuckets { hours, device } => write!(f, "device-buckets {hours}h {device}"),
             Question::Top(rows) => write!(f, "top {rows}"),
-            Question::Fullest { hours, rows } => write!(f, "fullest {hours}h {rows}"),
+            Question::Peaks { hours, rows } => write!(f, "peaks {hours}h {rows}"),
             Question::Latest { device, rows } => write!(f, "latest {device} {rows}"),
             Question::ByDevice => f.write_str("by-device"),
             Question::ByWriter(span) => write!(f, "by-writer {span}"),
@@ -366,7 +366,7 @@ mod tests {
             "buckets 6h 2023-01-02 2023-01-09",
             "device-buckets 24h 7",
             "top 5",
-            "fullest 6h 3",
+            "peaks 6h 3",
             "latest 7 3",
             "by-device",
             "by-writer 2023-01-02 2023-01-09",
@@ -399,12 +399,8 @@ mod tests {
             [format!("{midnight} 1 4 4 4 4"), format!("{six} 2 8 -1 9 4")]
         );
         assert_eq!(answer("top 2", &rows), ["device 1 9 0 2 0", "device 1 4 0 0 0"]);
-        assert_eq!(answer("fullest 6h 1", &rows), [format!("{six} 2 8")]);
-        assert_eq!(
-            answer("fullest 1h 2", &rows[..3])[0],
-            format!("{} 1 4", six - HOUR_MICROS),
-            "the earlier of equals"
-        );
+        assert_eq!(answer("peaks 6h 1", &rows), [format!("{six} 2 8")]);
+        assert_eq!(answer("peaks 1h 2", &rows)[1], format!("{} 1 4", six - HOUR_MICROS));
         assert_eq!(answer("by-device", &rows), ["device 1 2 13 4 9 6.5 4 9", "device 2 1 -1 -1 -1 -1 -1 -1"]);
         assert_eq!(answer("devices 2023-01-02T06:00:00 2023-01-03", &rows), ["device 1", "device 2"]);
         assert_eq!(answer("by-label", &rows), ["green 2 13", "red 1 -1"]);

@@ -101,8 +101,8 @@ fn out_of_bounds(question: &Question, came: &[Vec<String>], least: &[Vec<Cell>],
         // Lists: every line is of some row; which lines a limit leaves depends on the others.
         let all = match question {
             Question::Top(_) => Question::Top(u32::MAX).answer(rows.iter().copied()),
-            // How full a bucket is hangs on which of the batches are there.
-            Question::Fullest { .. } => return None,
+            // The sum of a bucket hangs on which of the batches are there.
+            Question::Peaks { .. } => return None,
             Question::Latest { device, .. } => {
                 Question::Latest { device: *device, rows: u32::MAX }.answer(rows.iter().copied())
             }

@@ -132,7 +132,7 @@ impl Options {
             5 => Question::ByDevice,
             6 => Question::ByWriter(span),
             7 => Question::Devices(span),
-            8 => Question::Fullest { hours, rows: chance.random_range(1..=5) },
+            8 => Question::Peaks { hours, rows: chance.random_range(1..=5) },
             _ => Question::ByLabel,
         }
     }
