@@ -67,7 +67,8 @@ impl Transaction {
         let gate = &self.cluster().gate;
         let before = gate.quiet_epoch();
         // What is read on one node only is of one instant anyhow.
-        let pass = if distinct.len() == 1 && local.is_none() { None } else { Some(self.instant(&distinct).await?) };
+        let alone = distinct.len() == 1 || sabotage!("snapshot.late");
+        let pass = if alone && local.is_none() { None } else { Some(self.instant(&distinct).await?) };
         self.open_all(&mut members).await.into_iter().collect::<Result<()>>()?;
         let mut moved = false;
         if let (Some(local), Some(pass)) = (local, &pass)
@@ -239,7 +240,7 @@ impl Transaction {
     async fn open_at_same_instant(&self, needed: &BTreeMap<String, usize>) -> Result<Vec<Member>> {
         let mut members = self.connect_readers(needed).await?;
         let pass = self.instant(&needed.keys().collect()).await?;
-        if self.inner().epoch != Some(pass.epoch()) && !sabotage!("snapshot.late") {
+        if self.inner().epoch != Some(pass.epoch()) {
             probe!(self.cluster().host, "txn.snapshot_too_late");
             return Err(snapshot_too_late(needed.keys().next().map_or("", String::as_str)));
         }

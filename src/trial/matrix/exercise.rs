@@ -19,7 +19,7 @@ const DEFAULT: Exercise = Exercise {
     bugs: &[],
 };
 
-const EXERCISES: [Exercise; 11] = [
+const EXERCISES: [Exercise; 10] = [
     Exercise {
         name: "scenarios/swarm/sabotage/calm.mix",
         text: include_str!("../../../scenarios/swarm/sabotage/calm.mix"),
@@ -55,11 +55,6 @@ const EXERCISES: [Exercise; 11] = [
         bugs: &["route.edge"],
     },
     Exercise {
-        name: "scenarios/swarm/sabotage/late.mix",
-        text: include_str!("../../../scenarios/swarm/sabotage/late.mix"),
-        bugs: &["snapshot.late"],
-    },
-    Exercise {
         name: "scenarios/swarm/sabotage/lists.mix",
         text: include_str!("../../../scenarios/swarm/sabotage/lists.mix"),
         bugs: &["engine.keys.snapshot", "engine.snapshot"],
@@ -77,7 +72,7 @@ const EXERCISES: [Exercise; 11] = [
     Exercise {
         name: "scenarios/swarm/sabotage/readers.mix",
         text: include_str!("../../../scenarios/swarm/sabotage/readers.mix"),
-        bugs: &["commit.gate"],
+        bugs: &["commit.gate", "snapshot.late"],
     },
     Exercise {
         name: "scenarios/swarm/sabotage/resolver.mix",
