@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(text.matches("<- from here on").count(), 1);
         let svg = curve().svg("a < b");
         assert_eq!(svg.matches("<circle").count(), 20);
-        assert!(svg.contains("a &lt; b: inevitable from"), "{svg}");
+        assert!(svg.contains(">a &lt; b</text>") && svg.contains(">inevitable from"), "{svg}");
     }
 
     #[test]

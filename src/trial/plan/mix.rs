@@ -347,12 +347,12 @@ mod tests {
     #[test]
     fn a_mix_says_what_is_drawn_and_how_often() {
         let mix = parse(
-            "# all\ncluster data=2..3\nduring 5s..1m\nworkload bank chance=40% clients=1..3 # some\n\
+            "# all\ncluster data=2..3\nduring 5s..1m\nworkload bank chance=40% tellers=1..3 # some\n\
              fault clock by=1s..2h count=0..4\nwild 10%\ncheck atomicity",
         )
         .unwrap();
         assert_eq!((mix.data, mix.during_ms, mix.wild_percent), (2..=3, 5_000..=60_000, 10));
-        assert_eq!(mix.workloads[0].options, [("clients".to_string(), 1..=3)]);
+        assert_eq!(mix.workloads[0].options, [("tellers".to_string(), 1..=3)]);
         assert_eq!((mix.workloads[0].chance_percent, mix.faults[0].kind), (40, FaultKind::Clock));
         assert_eq!(mix.faults[0].by, 1_000..=7_200_000);
         assert_eq!(mix.checkers, ["atomicity"]);
