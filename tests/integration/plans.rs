@@ -33,8 +33,10 @@ fn millis(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
     range.prop_map(Duration::from_millis)
 }
 
-/// A pause and an operation without its number.
-fn operation() -> impl Strategy<Value = (Duration, &'static str, Vec<(u32, u32)>)> {
+/// A pause, how a batch is written, and the days and devices of its rows.
+type Drawn = (Duration, &'static str, Vec<(u32, u32)>);
+
+fn operation() -> impl Strategy<Value = Drawn> {
     let way = select(vec!["insert", "insert-block", "copy", "rollback"]);
     (millis(0..300), way, vec((1..=21_u32, 0..40_u32), 1..5))
 }
@@ -87,8 +89,8 @@ fn plans(probes: &'static [&'static str]) -> impl Strategy<Value = Plan> {
     )
 }
 
-fn client(writer: usize, operations: &[(Duration, &str, Vec<(u32, u32)>)]) -> ClientBlock {
-    let timed = |(number, (pause, way, rows)): (usize, &(Duration, &str, Vec<(u32, u32)>))| {
+fn client(writer: usize, operations: &[Drawn]) -> ClientBlock {
+    let timed = |(number, (pause, way, rows)): (usize, &Drawn)| {
         let rows: Vec<String> = rows.iter().map(|(day, device)| format!("2023-01-{day:02}/{device}")).collect();
         Timed { pause: (*pause, *pause), text: format!("{way} {TABLE} {writer}.{number} {}", rows.join(" ")) }
     };
