@@ -10,6 +10,7 @@ use crate::host::Host;
 use crate::wire::client::{Address, Connection};
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -250,8 +251,25 @@ fn signal(pid: libc::pid_t, signal: libc::c_int) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// A port of 127.0.0.1 that is free now.
+/// Below the ports that the system gives to connections and to whoever asks for any: nobody takes one between our looking
+/// and the server's start.
+const PORTS: Range<u16> = 10_000..32_000;
+
+/// A port of 127.0.0.1 that is free, and that this process has not handed out lately. Errors: all are taken.
 pub async fn free_port(host: &Host) -> Result<u16> {
-    let listener = host.net().listen("127.0.0.1", 0).await?;
-    Ok(listener.local_address().port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    // Processes side by side begin far from each other.
+    let first = std::process::id().wrapping_mul(607) % count;
+    for _ in PORTS {
+        let number = (first + NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = PORTS.start + number as u16;
+        if host.net().listen("127.0.0.1", port).await.is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(Error::new(
+        codes::CANNOT_CONNECT,
+        format!("no port of 127.0.0.1 from {} to {} is free", PORTS.start, PORTS.end),
+    ))
 }
